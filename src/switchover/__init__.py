@@ -1,0 +1,3 @@
+"""switchover: the HTTP protocol-upgrade mechanism, whole."""
+
+__version__ = "0.1.0"
