@@ -1,0 +1,48 @@
+"""Build the optional extension modules. All else stands in pyproject.toml.
+
+Each is the project's own Python source compiled under a second name, typed by the ``.pxd`` of
+that name; the source runs as it is where the compiled module is missing, only slower.
+
+``SWITCHOVER_BUILD`` in the environment says what a failure means:
+
+- ``optional`` (the default): no compiler, no Cython: install without
+- ``required``: fail; for wheels, which must not turn pure unnoticed
+- ``pure``: do not even try; for the wheel that runs anywhere
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from setuptools import Extension, setup
+
+SOURCES = {
+    "switchover.http._head_c": "src/switchover/http/_head.py",
+    "switchover.websocket._framing_c": "src/switchover/websocket/_framing.py",
+    "switchover.websocket._masking": "src/switchover/websocket/_masking.pyx",
+}
+
+
+def extensions(mode: str) -> list[Extension]:
+    """Return what there is to compile. ``mode`` is the value of ``SWITCHOVER_BUILD``."""
+    if mode == "pure":
+        return []
+    try:
+        from Cython.Build import cythonize
+    except ImportError:
+        if mode == "required":
+            raise
+        return []
+    wanted = [Extension(name, [path]) for name, path in SOURCES.items() if Path(path).exists()]
+    compiled: list[Extension] = cythonize(
+        wanted, build_dir="build/cython", include_path=["src"], language_level=3
+    )
+    for extension in compiled:
+        # cythonize() returns new objects and forgets this; set before it, it would be lost.
+        extension.optional = mode != "required"
+    return compiled
+
+
+if __name__ == "__main__":
+    setup(ext_modules=extensions(os.environ.get("SWITCHOVER_BUILD", "optional")))
