@@ -1,0 +1,80 @@
+"""Reading and writing at the pace of the slower side.
+
+``asyncio`` tells a protocol when its transport's buffer is over the high mark
+(``pause_writing``) and when it has drained. :class:`WriteGate` turns that into something a
+coroutine can wait for; :data:`receive_buffer` is the one buffer all connections of a
+process read through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+__all__ = ["WriteGate", "feed", "receive_buffer"]
+
+#: Every connection reads through this buffer: a machine has consumed (or copied) the octets
+#: before control returns to the event loop, so an idle connection owns no buffer.
+receive_buffer = memoryview(bytearray(256 * 1024))
+
+
+class WriteGate:
+    """Open while the transport takes octets, closed while its buffer is over the high mark."""
+
+    __slots__ = ("_error", "_waiters", "closed")
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._waiters: list[asyncio.Future[None]] | None = None
+        self._error: Callable[[], Exception] | None = None
+
+    def close(self) -> None:
+        """Let nobody pass until :meth:`open`."""
+        self.closed = True
+
+    def open(self) -> None:
+        """Let everybody pass."""
+        self.closed = False
+        self._wake()
+
+    def break_down(self, error: Callable[[], Exception]) -> None:
+        """Open for good: whoever passes, now or later, gets what ``error`` makes."""
+        self._error = error
+        self._wake()
+
+    async def passed(self) -> None:
+        """Return as soon as the gate is open."""
+        while self.closed and self._error is None:
+            waiter = asyncio.get_running_loop().create_future()
+            if self._waiters is None:
+                self._waiters = []
+            self._waiters.append(waiter)
+            await waiter
+        if self._error is not None:
+            raise self._error()
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+def feed(protocol: asyncio.BaseProtocol, data: bytes) -> None:
+    """Deliver ``data`` to ``protocol`` as its transport would.
+
+    Used at the seam of a switch: the octets that were read together with the HTTP message
+    are the first that the successor sees.
+    """
+    if isinstance(protocol, asyncio.Protocol):
+        protocol.data_received(data)
+        return
+    get_buffer = protocol.get_buffer  # type: ignore[attr-defined]  # a BufferedProtocol
+    updated = protocol.buffer_updated  # type: ignore[attr-defined]
+    offset = 0
+    while offset < len(data):
+        buffer = get_buffer(len(data) - offset)
+        count = min(len(buffer), len(data) - offset)
+        buffer[:count] = data[offset : offset + count]
+        updated(count)
+        offset += count

@@ -1,0 +1,173 @@
+"""An exchange on an HTTP/1.1 connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from switchover.asyncio.exchange import Exchange, PeerFacts
+from switchover.errors import Disconnected, LocalProtocolError
+from switchover.http.fields import Fields
+from switchover.http.messages import Request, Response
+from switchover.upgrade.decisions import switching_fields
+from switchover.upgrade.offers import Offer
+
+if TYPE_CHECKING:
+    from switchover.asyncio.http1_server import HTTP1ServerProtocol
+
+__all__ = ["HTTP1Exchange"]
+
+
+class HTTP1Exchange(Exchange):
+    """One request and its answer on an HTTP/1.1 connection."""
+
+    __slots__ = (
+        "_content",
+        "_content_complete",
+        "_content_octets",
+        "_driver",
+        "_left",
+        "_waiter",
+        "offer",
+        "request",
+        "response_complete",
+        "response_started",
+        "response_status",
+        "trailers",
+    )
+
+    def __init__(self, driver: HTTP1ServerProtocol, request: Request, offer: Offer | None) -> None:
+        self.request = request
+        self.offer = offer
+        self.trailers: Fields | None = None
+        self.response_started = False
+        self.response_complete = False
+        self.response_status = 0
+        self._driver = driver
+        self._content: deque[bytes] = deque()
+        self._content_octets = 0
+        self._content_complete = False
+        self._left = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def facts(self) -> PeerFacts:
+        return self._driver.facts
+
+    # Content of the request.
+
+    async def receive_content(self) -> bytes:
+        if not self._content and not self._content_complete:
+            self._driver.machine.send_continue()
+            self._driver.content_wanted()
+            while not (self._content or self._content_complete or self._left):
+                await self._wait()
+        if self._content:
+            data = self._content.popleft()
+            self._content_octets -= len(data)
+            self._driver.update_reading()
+            return data
+        if self._content_complete:
+            return b""
+        raise Disconnected("the client left before its request was complete")
+
+    async def wait_disconnected(self) -> None:
+        while not (self._left or self.response_complete):
+            await self._wait()
+
+    @property
+    def content_is_full(self) -> bool:
+        """More content is held than the application should be made to hold."""
+        return self._content_octets >= self._driver.server.settings.content_high_mark
+
+    def content_arrived(self, data: bytes) -> None:
+        """Take a piece of the request's content from the driver."""
+        if self.response_complete:
+            return  # the application has answered without it; it is read to keep the connection
+        self._content.append(data)
+        self._content_octets += len(data)
+        self._wake()
+
+    def content_ended(self, trailers: Fields) -> None:
+        """The request is complete."""
+        self._content_complete = True
+        self.trailers = trailers
+        self._wake()
+
+    def peer_left(self) -> None:
+        """The connection is lost, or of no more use."""
+        self._left = True
+        self._wake()
+
+    # The response.
+
+    async def send_interim(self, response: Response) -> None:
+        self._check_open()
+        self._driver.machine.send_interim(response)
+        self._driver.sent()
+
+    async def send_response(self, response: Response, *, end: bool = False) -> None:
+        self._check_open()
+        if self.response_started:
+            raise LocalProtocolError("the response has been started already", rule="RFC 9110 §15")
+        self._driver.machine.send_response(response, end=end)
+        self.response_started = True
+        self.response_status = response.status
+        await self._sent(end=end)
+
+    async def send_content(self, data: bytes) -> None:
+        self._check_open()
+        self._driver.machine.send_content(data)
+        await self._sent()
+
+    async def send_end(self, trailers: Fields | None = None) -> None:
+        self._check_open()
+        self._driver.machine.send_end(trailers)
+        await self._sent(end=True)
+
+    async def switch(
+        self, protocol: str, fields: Fields, successor: asyncio.BaseProtocol, *, status: int = 0
+    ) -> None:
+        self._check_open()
+        if self.response_started:
+            raise LocalProtocolError("the response has been started already", rule="RFC 9110 §15")
+        # RFC 9110 §7.8: the client "MUST NOT" be switched before its request is complete.
+        while await self.receive_content():
+            pass
+        connect = self.request.method == "CONNECT"
+        response = Response(
+            status=status or (200 if connect else 101),
+            fields=fields if connect else switching_fields(self.request, protocol, fields),
+        )
+        self._driver.machine.switch(response, protocol)
+        self.response_started = self.response_complete = True
+        self.response_status = response.status
+        self._driver.switch_to(successor)
+
+    def abort(self) -> None:
+        self.response_complete = True
+        self._driver.abort()
+
+    async def _sent(self, *, end: bool = False) -> None:
+        if end:
+            self._driver.response_completed(self)
+        self._driver.sent()
+        if self._driver.gate.closed:
+            await self._driver.gate.passed()
+
+    def _check_open(self) -> None:
+        if self._left:
+            raise Disconnected("the client has left")
+        if self.response_complete:
+            raise LocalProtocolError("the response is complete", rule="RFC 9110 §15")
+
+    async def _wait(self) -> None:
+        if self._waiter is None or self._waiter.done():
+            self._waiter = asyncio.get_running_loop().create_future()
+        # Two may wait (for content, and for the peer to leave): neither may cancel the other.
+        await asyncio.shield(self._waiter)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

@@ -1,0 +1,277 @@
+"""The server: listening sockets, the connections on them, and a graceful end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import ssl as ssl_module
+import time
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from email.utils import formatdate
+from typing import Any, Self
+
+from switchover.asyncio.exchange import Exchange, Handler
+from switchover.asyncio.http1_server import HTTP1ServerProtocol
+from switchover.asyncio.settings import ServerSettings
+from switchover.errors import LocalProtocolError
+from switchover.http.messages import Response
+from switchover.upgrade.registry import Policy, Registry, Upgrade, server_order
+
+__all__ = ["Server"]
+
+logger = logging.getLogger("switchover.server")
+access = logging.getLogger("switchover.access")
+
+
+async def not_found(exchange: Exchange) -> None:
+    """Answer 404: what a server without an application does with ordinary requests."""
+    await exchange.send_response(Response.text(404, "Not Found\n"), end=True)
+
+
+class Server:
+    """Serves a handler, and the switches it is given, on any number of sockets.
+
+    ``handler`` answers ordinary exchanges; ``upgrades`` are the protocols the server switches
+    to, in its order of preference, made by :func:`~switchover.websocket`,
+    :func:`~switchover.token` and their kin; ``policy`` selects among several that were
+    offered; ``advertise`` names protocols to list in ordinary answers (RFC 9110 §7.8).
+
+    Use it as an asynchronous context manager, or call :meth:`close`::
+
+        async with Server(handler, upgrades=[…]) as server:
+            await server.start("127.0.0.1", 8101)
+            await server.serve_forever()
+    """
+
+    def __init__(
+        self,
+        handler: Handler | None = None,
+        upgrades: Iterable[Upgrade] = (),
+        *,
+        settings: ServerSettings | None = None,
+        policy: Policy = server_order,
+        advertise: Sequence[str] = (),
+    ) -> None:
+        self.handler: Handler = handler or not_found
+        self.settings = settings or ServerSettings()
+        self.registry = Registry(upgrades, policy=policy, advertise=advertise)
+        #: Everything that owns a connection now: drivers, and the successors they made.
+        self.connections: dict[asyncio.BaseProtocol, asyncio.BaseTransport] = {}
+        self._per_peer: dict[str, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._listeners: list[asyncio.Server] = []
+        self._unix_paths: list[str] = []
+        self._closing = False
+        self._closed: asyncio.Event | None = None
+        self._empty: asyncio.Event | None = None
+        self._date = (0, "")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    # Listening.
+
+    async def start(
+        self,
+        host: str | None = "127.0.0.1",
+        port: int = 0,
+        *,
+        path: str | os.PathLike[str] | None = None,
+        sock: socket.socket | None = None,
+        ssl: ssl_module.SSLContext | None = None,
+        backlog: int = 2048,
+        reuse_port: bool = False,
+    ) -> None:
+        """Listen on ``host`` and ``port``, on the Unix socket ``path``, or on ``sock``.
+
+        May be called more than once. Port 0 takes a free one; :attr:`addresses` says which.
+        With ``ssl``, TLS is spoken from the first octet. Raises :class:`OSError` if the
+        address cannot be had, :class:`LocalProtocolError` for a combination that is unsafe.
+        """
+        if ssl is not None:
+            self._check_tls_listener(ssl)
+        loop = asyncio.get_running_loop()
+        if self._closed is None:
+            self._closed = asyncio.Event()
+        keywords: dict[str, Any] = {"ssl": ssl, "backlog": backlog}
+        if ssl is not None:
+            keywords["ssl_handshake_timeout"] = self.settings.timeouts.tls_handshake
+        factory = self._factory(loop)
+        if path is not None:
+            listener = await loop.create_unix_server(factory, os.fspath(path), **keywords)
+            self._unix_paths.append(os.fspath(path))
+        elif sock is not None:
+            listener = await loop.create_server(factory, sock=sock, **keywords)
+        else:
+            keywords["reuse_port"] = reuse_port or None
+            listener = await loop.create_server(factory, host, port, **keywords)
+        self._listeners.append(listener)
+
+    def _factory(self, loop: asyncio.AbstractEventLoop) -> Callable[[], asyncio.BaseProtocol]:
+        return lambda: HTTP1ServerProtocol(self, loop)
+
+    def _check_tls_listener(self, context: ssl_module.SSLContext) -> None:
+        """Refuse TLS listeners beside a TLS upgrade: see CVE-2025-49812 in THREAT_MODEL.md."""
+        for upgrade in self.registry.upgrades:
+            check = getattr(upgrade.successor, "check_tls_listener", None)
+            if check is not None:
+                check(context)
+
+    @property
+    def addresses(self) -> list[Any]:
+        """Where the server listens: ``(host, port, …)`` tuples, and paths of Unix sockets."""
+        return [s.getsockname() for listener in self._listeners for s in listener.sockets]
+
+    @property
+    def port(self) -> int:
+        """The port of the first listening TCP socket."""
+        for address in self.addresses:
+            if isinstance(address, tuple):
+                return int(address[1])
+        raise LocalProtocolError("the server listens on no TCP port")
+
+    async def serve_forever(self) -> None:
+        """Return when the server has been closed; cancelling it closes the server."""
+        if self._closed is None:
+            self._closed = asyncio.Event()
+        try:
+            await self._closed.wait()
+        except asyncio.CancelledError:
+            await self.close()
+            raise
+
+    # The end.
+
+    async def close(self, grace: float | None = None) -> None:
+        """Stop listening and end every connection in the way of its protocol.
+
+        Exchanges under way are finished, WebSockets are closed with 1001, HTTP/2 peers get
+        GOAWAY, tunnels their end of data. What is left after ``grace`` seconds (the settings'
+        shutdown time by default) is aborted.
+        """
+        self._closing = True
+        for listener in self._listeners:
+            listener.close()
+        for protocol in list(self.connections):
+            _goodbye(protocol)
+        await self._drained(self.settings.timeouts.shutdown if grace is None else grace)
+        for transport in list(self.connections.values()):
+            if isinstance(transport, asyncio.Transport):
+                transport.abort()
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1)
+        for path in self._unix_paths:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        self._unix_paths.clear()
+        self._listeners.clear()
+        if self._closed is not None:
+            self._closed.set()
+
+    async def _drained(self, seconds: float) -> None:
+        self._empty = asyncio.Event()
+        self._check_empty()
+        try:
+            await asyncio.wait_for(self._empty.wait(), seconds)
+        except TimeoutError:
+            logger.warning("%d connections did not end in time", len(self.connections))
+
+    def _check_empty(self) -> None:
+        if self._empty is not None and not self.connections and not self._tasks:
+            self._empty.set()
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._check_empty()
+
+    # What drivers and successors ask of the server.
+
+    def admit(
+        self, protocol: asyncio.BaseProtocol, transport: asyncio.Transport
+    ) -> Response | None:
+        """Take a new connection, or say with which response it is refused (SEC-41)."""
+        if self._closing:
+            return Response.text(503, "Service Unavailable: the server is shutting down.\n")
+        if len(self.connections) >= self.settings.max_connections:
+            return Response.text(503, "Service Unavailable: too many connections.\n")
+        limit = self.settings.max_connections_per_peer
+        if limit is not None and not self._admit_peer(transport, limit):
+            return Response.text(503, "Service Unavailable: too many connections from you.\n")
+        if self.settings.write_high_mark != 64 * 1024:
+            transport.set_write_buffer_limits(self.settings.write_high_mark)
+        self.connections[protocol] = transport
+        return None
+
+    def _admit_peer(self, transport: asyncio.Transport, limit: int) -> bool:
+        host = _host(transport)
+        count = self._per_peer.get(host, 0)
+        if count >= limit:
+            return False
+        self._per_peer[host] = count + 1
+        return True
+
+    def enlist(self, protocol: asyncio.BaseProtocol, transport: asyncio.BaseTransport) -> None:
+        """Count ``protocol`` as the owner of ``transport``; it calls :meth:`dismiss` at its end."""
+        self.connections[protocol] = transport
+        if self.settings.max_connections_per_peer is not None:
+            host = _host(transport)
+            self._per_peer[host] = self._per_peer.get(host, 0) + 1
+
+    def dismiss(self, protocol: asyncio.BaseProtocol) -> None:
+        """Forget ``protocol``: its connection has ended, or has another owner."""
+        transport = self.connections.pop(protocol, None)
+        self._check_empty()
+        if transport is not None and self.settings.max_connections_per_peer is not None:
+            host = _host(transport)
+            left = self._per_peer.get(host, 1) - 1
+            if left > 0:
+                self._per_peer[host] = left
+            else:
+                self._per_peer.pop(host, None)
+
+    def spawn(
+        self, coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop
+    ) -> asyncio.Task[None]:
+        """Run ``coroutine`` for a connection; the server ends it when it closes."""
+        task = loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+        return task
+
+    def date(self) -> str:
+        """Return the value of the ``Date`` field, made once a second (RFC 9110 §6.6.1)."""
+        now = int(time.time())
+        if now != self._date[0]:
+            self._date = (now, formatdate(now, usegmt=True))
+        return self._date[1]
+
+    def log_access(self, exchange: Exchange, driver: Any) -> None:
+        """Log a finished exchange, if that is wanted; peer octets are escaped (SEC-44)."""
+        if self.settings.access_log:
+            access.info(
+                '%s "%s %s HTTP/%s" %d',
+                driver.facts.peername,
+                exchange.request.method,
+                ascii(exchange.request.target)[1:-1],
+                exchange.request.version,
+                getattr(exchange, "response_status", 0),
+            )
+
+
+def _goodbye(protocol: asyncio.BaseProtocol) -> None:
+    shutdown: Callable[[], None] | None = getattr(protocol, "shutdown", None)
+    if shutdown is not None:
+        shutdown()
+
+
+def _host(transport: asyncio.BaseTransport) -> str:
+    peername = transport.get_extra_info("peername")
+    return str(peername[0]) if isinstance(peername, tuple) else "local"
