@@ -10,7 +10,7 @@ from switchover.asyncio.exchange import Exchange, PeerFacts
 from switchover.errors import Disconnected, LocalProtocolError
 from switchover.http.fields import Fields
 from switchover.http.messages import Request, Response
-from switchover.upgrade.decisions import switching_fields
+from switchover.upgrade.responses import switching_response_to
 from switchover.upgrade.offers import Offer
 
 if TYPE_CHECKING:
@@ -135,11 +135,10 @@ class HTTP1Exchange(Exchange):
         # RFC 9110 §7.8: the client "MUST NOT" be switched before its request is complete.
         while await self.receive_content():
             pass
-        connect = self.request.method == "CONNECT"
-        response = Response(
-            status=status or (200 if connect else 101),
-            fields=fields if connect else switching_fields(self.request, protocol, fields),
-        )
+        if self.request.method == "CONNECT":
+            response = Response(status or 200, fields)
+        else:
+            response = switching_response_to(self.request, protocol, fields=fields)
         self._driver.machine.switch(response, protocol)
         self.response_started = self.response_complete = True
         self.response_status = response.status

@@ -1,0 +1,113 @@
+"""Opening the connection that a client's request will travel on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl as ssl_module
+import weakref
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cache
+
+from switchover.errors import DeadlineExceeded
+from switchover.http.uri import URL
+
+__all__ = ["Route", "connecting_turn", "default_context", "limit_time", "open_connection"]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How to reach the server of a URL.
+
+    ``path`` is a Unix socket to use instead of the URL's host and port. ``sock`` is a
+    connected socket to use once. ``ssl`` is the context for TLS from the first octet
+    (``None``: a default that verifies). ``server_hostname`` replaces the URL's host in SNI
+    and in the check of the certificate. ``local_address`` is where to connect from.
+    """
+
+    path: str | os.PathLike[str] | None = None
+    sock: socket.socket | None = field(default=None, compare=False)
+    ssl: ssl_module.SSLContext | None = None
+    server_hostname: str | None = None
+    local_address: tuple[str, int] | None = None
+
+
+@cache
+def default_context() -> ssl_module.SSLContext:
+    """Return the context used when none is given: TLS 1.2 at least, certificates verified."""
+    context = ssl_module.create_default_context()
+    context.minimum_version = ssl_module.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+async def open_connection(
+    url: URL, route: Route, factory: Callable[[], asyncio.BaseProtocol]
+) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
+    """Connect to the server of ``url``; return the transport and the protocol made for it.
+
+    Raises :class:`OSError`, :class:`ssl.SSLError` or :class:`ssl.CertificateError`.
+    """
+    loop = asyncio.get_running_loop()
+    tls: dict[str, object] = {}
+    if url.secure:
+        tls["ssl"] = route.ssl or default_context()
+        tls["server_hostname"] = route.server_hostname or url.host
+    if route.path is not None:
+        return await loop.create_unix_connection(
+            factory, os.fspath(route.path), **tls  # type: ignore[arg-type]  # keywords by case
+        )
+    if route.sock is not None:
+        return await loop.create_connection(
+            factory, sock=route.sock, **tls  # type: ignore[arg-type]  # keywords by case
+        )
+    if not _is_address(url.host):
+        tls["happy_eyeballs_delay"] = 0.25
+    return await loop.create_connection(
+        factory, url.host, url.port, local_addr=route.local_address, **tls  # type: ignore[arg-type]  # keywords by case
+    )
+
+
+def _is_address(host: str) -> bool:
+    return ":" in host or host.replace(".", "").isdigit()
+
+
+_turns: weakref.WeakKeyDictionary[
+    asyncio.AbstractEventLoop, dict[tuple[str, int], asyncio.Lock]
+] = weakref.WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def connecting_turn(url: URL) -> AsyncIterator[None]:
+    """Wait until no other WebSocket to the same host and port is in state CONNECTING.
+
+    RFC 6455 §4.1: "There MUST be no more than one connection in a CONNECTING state" for one
+    remote address. Host and port as named in the URL stand for the address.
+    """
+    locks = _turns.setdefault(asyncio.get_running_loop(), {})
+    key = (url.host.lower(), url.port)
+    lock = locks.setdefault(key, asyncio.Lock())
+    try:
+        async with lock:
+            yield
+    finally:
+        if not lock.locked() and not getattr(lock, "_waiters", None):
+            locks.pop(key, None)
+
+
+@asynccontextmanager
+async def limit_time(phase: str, seconds: float | None) -> AsyncIterator[None]:
+    """Raise :class:`DeadlineExceeded` if the block takes longer than ``seconds``."""
+    if seconds is None:
+        yield
+        return
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            yield
+    except TimeoutError as error:
+        if limit.expired():
+            raise DeadlineExceeded(phase, seconds) from error
+        raise
