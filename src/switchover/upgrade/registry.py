@@ -252,6 +252,11 @@ class Registry:
             if upgrade.matcher is None:
                 self._by_name.setdefault(upgrade.token.key[0], []).append((index, upgrade))
 
+    @property
+    def requires_switch(self) -> bool:
+        """Whether some resource insists: if not, a request without Upgrade needs no decision."""
+        return bool(self.required)
+
     def matching(self, offer: Offer) -> list[tuple[Upgrade, UpgradeToken, int]]:
         """Return the pairs of registration and offered token, in the server's order.
 
