@@ -7,11 +7,11 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
-from switchover.asyncio.client_response import ClientResponse
+from switchover.asyncio.client_response import ClientResponse, ContentSource
 from switchover.asyncio.dialing import Route, limit_time, open_connection
 from switchover.asyncio.exchange import PeerFacts
 from switchover.asyncio.http1_client import Content, HTTP1ClientProtocol
-from switchover.asyncio.offers import ClientUpgrade, resolve
+from switchover.asyncio.offers import ClientUpgrade, TLSPolicy, resolve
 from switchover.errors import Disconnected, LocalProtocolError, RemoteProtocolError
 from switchover.http.events import Switched
 from switchover.http.fields import Fields
@@ -33,6 +33,7 @@ __all__ = ["Client"]
 
 _HTTP_SCHEME = {"ws": "http", "wss": "https"}
 _Offer = Sequence["str | UpgradeToken | ClientUpgrade"]
+_PoolKey = tuple[str, str, int, bool]
 _FieldLines = Fields | Mapping[str, str] | Iterable[tuple[str, str]]
 
 
@@ -43,7 +44,8 @@ class Client:
     request. ``reaction`` is what to do about a 426; without one it is an ordinary answer.
     ``timeout`` limits, in seconds, connecting and every wait for the head of a response.
     ``max_idle`` is how many unused connections are kept for each origin; a connection that
-    has been switched is never among them.
+    has been switched to another protocol than TLS is never among them. ``tls_upgrade`` asks
+    for TLS on the connections to ``http`` URLs (RFC 2817).
 
     Use it as an asynchronous context manager, or call :meth:`close`.
     """
@@ -58,6 +60,7 @@ class Client:
         timeout: float | None = 30.0,
         max_idle: int = 8,
         max_redirects: int = 0,
+        tls_upgrade: TLSPolicy | None = None,
     ) -> None:
         self.route = route or Route()
         self.fields = Fields(fields)
@@ -66,7 +69,8 @@ class Client:
         self.timeout = timeout
         self.max_idle = max_idle
         self.max_redirects = max_redirects
-        self._idle: dict[tuple[str, str, int], list[HTTP1ClientProtocol]] = {}
+        self.tls_upgrade = tls_upgrade
+        self._idle: dict[_PoolKey, list[HTTP1ClientProtocol]] = {}
         self._adopted: dict[Any, None] = {}
         self._closed = False
 
@@ -206,7 +210,8 @@ class Client:
         if upgrades:
             request = _offer(request, upgrades)
         while True:
-            connection = await self._connection(url)
+            protected = await self._protect(url)
+            connection = await self._connection(url, protected=protected)
             fresh = connection.requests == 0
             try:
                 return await self._exchange(
@@ -217,6 +222,32 @@ class Client:
                 repeatable = content is None or isinstance(content, bytes | str)
                 if fresh or not repeatable or not may_repeat_unanswered(request):
                     raise
+
+    async def _protect(self, url: URL) -> bool:
+        """Have a connection switched to TLS ready, if the policy asks for one."""
+        policy = self.tls_upgrade
+        if policy is None or url.secure:
+            return False
+        if any(idle.reusable for idle in self._idle.get(_key(url, protected=True), ())):
+            return True
+        # RFC 2817 §3.2: where a cleartext answer is not acceptable, the client "MUST send an
+        # OPTIONS request to begin the TLS handshake", and the real request only inside.
+        options = Request(
+            "OPTIONS",
+            "*",
+            Fields([("Host", url.authority)]),
+            scheme="http",
+            authority=url.authority,
+        )
+        connection = await self._connection(url, protected=False)
+        upgrades = [policy.upgrade]
+        answer = await self._exchange(
+            connection, url, _offer(options, upgrades), None, upgrades, None
+        )
+        await answer.read(1024 * 1024)
+        if policy.required:
+            answer.raise_for_switch()
+        return answer.protocol is not None
 
     async def _exchange(
         self,
@@ -234,7 +265,7 @@ class Client:
 
         def on_switch(event: Switched, transport: asyncio.Transport) -> None:
             upgrade = _selected(upgrades, event.request, event.response)
-            taken.append(upgrade.switched(event, connection, self))
+            taken.append(upgrade.switched(event, connection, self, url))
 
         try:
             async with limit_time("waiting for the response", self.timeout):
@@ -251,20 +282,23 @@ class Client:
         except BaseException:
             connection.abort()
             raise
-        return ClientResponse(request, answer, _Borrowed(self, url, connection))
+        protected = connection.facts.protected and not url.secure
+        return ClientResponse(request, answer, self.borrow(url, connection, protected=protected))
 
     # Connections.
 
-    async def _connection(self, url: URL) -> HTTP1ClientProtocol:
+    async def _connection(self, url: URL, *, protected: bool) -> HTTP1ClientProtocol:
         if self._closed:
             raise LocalProtocolError("the client has been closed")
-        idle = self._idle.get(_key(url), [])
+        idle = self._idle.get(_key(url, protected=protected), [])
         while idle:
             connection = idle.pop()
             connection.on_idle_end = None
             if connection.reusable:
                 return connection
             connection.close()
+        if protected:
+            raise Disconnected("the connection that was switched to TLS has been closed")
         async with limit_time("connecting", self.timeout):
             _, protocol = await open_connection(url, self.route, self._new_driver)
         assert isinstance(protocol, HTTP1ClientProtocol)
@@ -273,9 +307,15 @@ class Client:
     def _new_driver(self) -> HTTP1ClientProtocol:
         return HTTP1ClientProtocol(limits=self.limits)
 
-    def put_back(self, url: URL, connection: HTTP1ClientProtocol) -> None:
-        """Keep ``connection`` for the next request to ``url``, if it may carry one."""
-        idle = self._idle.setdefault(_key(url), [])
+    def borrow(
+        self, url: URL, connection: HTTP1ClientProtocol, *, protected: bool = False
+    ) -> ContentSource:
+        """Return the content of the response on ``connection``, which goes back to the pool."""
+        return _Borrowed(self, _key(url, protected=protected), connection)
+
+    def put_back(self, key: _PoolKey, connection: HTTP1ClientProtocol) -> None:
+        """Keep ``connection`` for the next request under ``key``, if it may carry one."""
+        idle = self._idle.setdefault(key, [])
         if self._closed or not connection.reusable or len(idle) >= self.max_idle:
             connection.close()
             return
@@ -291,11 +331,11 @@ class Client:
 class _Borrowed:
     """The content of a response; gives the connection back when it has been read."""
 
-    __slots__ = ("_client", "_connection", "_released", "_url")
+    __slots__ = ("_client", "_connection", "_key", "_released")
 
-    def __init__(self, client: Client, url: URL, connection: HTTP1ClientProtocol) -> None:
+    def __init__(self, client: Client, key: _PoolKey, connection: HTTP1ClientProtocol) -> None:
         self._client = client
-        self._url = url
+        self._key = key
         self._connection = connection
         self._released = False
 
@@ -319,7 +359,7 @@ class _Borrowed:
     def release(self) -> None:
         if not self._released:
             self._released = True
-            self._client.put_back(self._url, self._connection)
+            self._client.put_back(self._key, self._connection)
 
 
 def _offer(request: Request, upgrades: Sequence[ClientUpgrade]) -> Request:
@@ -354,5 +394,5 @@ def _selected(
     return upgrades[0]
 
 
-def _key(url: URL) -> tuple[str, str, int]:
-    return (_HTTP_SCHEME.get(url.scheme, url.scheme), url.host, url.port)
+def _key(url: URL, *, protected: bool) -> _PoolKey:
+    return (_HTTP_SCHEME.get(url.scheme, url.scheme), url.host, url.port, protected)

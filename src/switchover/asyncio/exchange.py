@@ -9,31 +9,74 @@ from __future__ import annotations
 import abc
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from switchover.asyncio.tls import describe_tls
 from switchover.http.fields import Fields
 from switchover.http.messages import Request, Response
 from switchover.upgrade.offers import Offer
 
+if TYPE_CHECKING:
+    from switchover.asyncio.server import Server
+
 __all__ = ["Exchange", "Handler", "PeerFacts"]
 
 
-@dataclass(slots=True)
 class PeerFacts:
-    """What is known of the connection under an exchange.
+    """What is known of the connection under an exchange; asked of the kernel when first read.
 
-    ``peername`` and ``sockname`` are what the transport says (a ``(host, port, …)`` tuple,
-    or a path for a Unix socket). ``tls`` is ``None`` in cleartext, else a mapping with
-    ``version``, ``cipher``, ``alpn``, ``server_name`` and ``peer_certificate``. ``chain``
-    names the machines the connection has been through, such as
+    ``chain`` names the machines the connection has been through, such as
     ``("HTTP/1.1", "TLS", "HTTP/1.1")``.
     """
 
-    peername: Any = None
-    sockname: Any = None
-    tls: Mapping[str, Any] | None = None
-    chain: tuple[str, ...] = field(default=("HTTP/1.1",))
+    __slots__ = ("_peername", "_sockname", "_tls", "_transport", "chain")
+
+    def __init__(
+        self,
+        transport: asyncio.BaseTransport | None = None,
+        chain: tuple[str, ...] = ("HTTP/1.1",),
+    ) -> None:
+        self._transport = transport
+        self.chain = chain
+        self._peername: Any = _UNREAD
+        self._sockname: Any = _UNREAD
+        self._tls: Any = _UNREAD
+
+    @property
+    def peername(self) -> Any:
+        """The peer's address: a ``(host, port, …)`` tuple, or a path for a Unix socket."""
+        if self._peername is _UNREAD:
+            self._peername = self._ask("peername")
+        return self._peername
+
+    @property
+    def sockname(self) -> Any:
+        """Our own address, in the same form."""
+        if self._sockname is _UNREAD:
+            self._sockname = self._ask("sockname")
+        return self._sockname
+
+    @property
+    def tls(self) -> Mapping[str, Any] | None:
+        """Facts of the TLS session, ``None`` in cleartext.
+
+        ``version``, ``cipher``, ``alpn``, ``peer_certificate`` and the ``ssl_object`` itself.
+        """
+        if self._tls is _UNREAD:
+            self._tls = describe_tls(self._transport) if self._transport is not None else None
+        found: Mapping[str, Any] | None = self._tls
+        return found
+
+    @property
+    def protected(self) -> bool:
+        """Whether there is TLS under the connection, from the first octet or by a switch."""
+        return self._ask("ssl_object") is not None
+
+    def _ask(self, name: str) -> Any:
+        return self._transport.get_extra_info(name) if self._transport is not None else None
+
+
+_UNREAD: Any = object()
 
 
 class Exchange(abc.ABC):
@@ -53,6 +96,11 @@ class Exchange(abc.ABC):
     response_started: bool
     #: The answer is complete, or the connection has been switched.
     response_complete: bool
+
+    @property
+    @abc.abstractmethod
+    def server(self) -> Server:
+        """The server that received the request."""
 
     @property
     @abc.abstractmethod

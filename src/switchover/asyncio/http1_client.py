@@ -14,7 +14,6 @@ from typing import Any
 
 from switchover.asyncio.exchange import PeerFacts
 from switchover.asyncio.flow import WriteGate, receive_buffer
-from switchover.asyncio.tls import describe_tls
 from switchover.errors import Disconnected, LocalProtocolError
 from switchover.http.client import ClientConnection
 from switchover.http.events import (
@@ -110,18 +109,21 @@ class HTTP1ClientProtocol(asyncio.BufferedProtocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._loop = asyncio.get_running_loop()
-        self._flush()
+        self._pump()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return receive_buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         self._machine.receive_data(receive_buffer[:nbytes])
-        self._pump()
+        # Under a TLS upgrade octets may arrive before the transport is handed over.
+        if self._transport is not None:
+            self._pump()
 
     def eof_received(self) -> bool:
         self._machine.receive_eof()
-        self._pump()
+        if self._transport is not None:
+            self._pump()
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -259,13 +261,7 @@ class HTTP1ClientProtocol(asyncio.BufferedProtocol):
     def facts(self) -> PeerFacts:
         """Peer, TLS and chain of the connection."""
         if self._facts is None:
-            assert self._transport is not None
-            self._facts = PeerFacts(
-                peername=self._transport.get_extra_info("peername"),
-                sockname=self._transport.get_extra_info("sockname"),
-                tls=describe_tls(self._transport),
-                chain=self._chain,
-            )
+            self._facts = PeerFacts(self._transport, self._chain)
         return self._facts
 
     @property

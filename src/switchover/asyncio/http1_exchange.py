@@ -15,6 +15,7 @@ from switchover.upgrade.offers import Offer
 
 if TYPE_CHECKING:
     from switchover.asyncio.http1_server import HTTP1ServerProtocol
+    from switchover.asyncio.server import Server
 
 __all__ = ["HTTP1Exchange"]
 
@@ -50,6 +51,10 @@ class HTTP1Exchange(Exchange):
         self._content_complete = False
         self._left = False
         self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def server(self) -> Server:
+        return self._driver.server
 
     @property
     def facts(self) -> PeerFacts:

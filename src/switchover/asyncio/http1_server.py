@@ -14,11 +14,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from switchover.asyncio.deadlines import Deadline, Deadlines
-from switchover.asyncio.exchange import PeerFacts
+from switchover.asyncio.exchange import Handler, PeerFacts
 from switchover.asyncio.flow import WriteGate, receive_buffer
 from switchover.asyncio.http1_exchange import HTTP1Exchange
+from switchover.asyncio.reports import Report
 from switchover.asyncio.switching import Switching, hand_over
-from switchover.asyncio.tls import describe_tls
 from switchover.errors import Disconnected, LocalProtocolError
 from switchover.http.events import (
     ContentReceived,
@@ -31,9 +31,8 @@ from switchover.http.events import (
 )
 from switchover.http.messages import Request, Response
 from switchover.http.server import ServerConnection
-from switchover.upgrade.decisions import Answer, Select, decide, switching_response
+from switchover.upgrade.decisions import Answer, Ordinary, Select, decide, switching_response
 from switchover.upgrade.offers import offered
-from switchover.upgrade.registry import ContentRule
 
 if TYPE_CHECKING:
     from switchover.asyncio.server import Server
@@ -114,10 +113,14 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self._machine.receive_data(receive_buffer[:nbytes])
-        self._pump()
+        # Under a TLS upgrade octets may arrive before the transport is handed over.
+        if self._transport is not None:
+            self._pump()
 
     def eof_received(self) -> bool:
         self._machine.receive_eof()
+        if self._transport is None:
+            return False
         self._pump()
         # A client may end its side and still read: the answer under way is finished first.
         # TLS transports cannot be half-closed.
@@ -142,16 +145,9 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
 
     @property
     def facts(self) -> PeerFacts:
-        """Peer, TLS and chain; asked of the kernel only when somebody wants to know."""
+        """Peer, TLS and chain of the connection."""
         if self._facts is None:
-            transport = self._transport
-            assert transport is not None
-            self._facts = PeerFacts(
-                peername=transport.get_extra_info("peername"),
-                sockname=transport.get_extra_info("sockname"),
-                tls=describe_tls(transport),
-                chain=self._chain,
-            )
+            self._facts = PeerFacts(self._transport, self._chain)
         return self._facts
 
     @property
@@ -222,27 +218,52 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
     def _on_request(self, event: RequestReceived) -> None:
         self._disarm()
         request = event.request
-        if "upgrade" not in request.fields and request.method != "CONNECT":
-            # The common case needs no decision, unless the resource insists on a switch.
-            if not self.server.registry.requires_switch:
-                self._start_exchange(request)
-                return
-        decision = decide(
-            request, self.server.registry, secure=self._secure, peer=self._peername
-        )
+        if request.method == "CONNECT":
+            self._on_connect(request)
+            return
+        try:
+            decision = decide(request, self.server.registry, secure=self._secure, peer=self.facts)
+        except LocalProtocolError as error:
+            logger.error("%s: cannot be decided: %s", _told(request), error)
+            self._answer(request, Response.text(500, "Internal Server Error\n"))
+            return
         if isinstance(decision, Select):
             self._select(request, decision)
         elif isinstance(decision, Answer):
             logger.info("%s: %s (%s)", _told(request), decision.reason, decision.rule)
-            self._machine.send_response(decision.response, end=True)
+            required = decision.response.status == 426
+            self._report("required" if required else "refused", request, decision)
+            self._answer(request, decision.response)
         else:
-            if decision.reason:
-                logger.debug("%s: %s (%s)", _told(request), decision.reason, decision.rule)
+            if "upgrade" in request.fields:
+                logger.info("%s: %s (%s)", _told(request), decision.reason, decision.rule)
+                self._report("declined", request, decision)
             self._start_exchange(request)
+
+    def _report(
+        self, outcome: str, request: Request, why: Answer | Ordinary | None, protocol: str = ""
+    ) -> None:
+        observer = self.server.observer
+        if observer is not None:
+            reason, rule = (why.reason, why.rule) if why is not None else ("", "")
+            peer = self.facts.peername
+            observer(Report(outcome, request, peer, protocol or None, reason, rule))
+
+    def _answer(self, request: Request, response: Response) -> None:
+        self._machine.send_response(response, end=True)
+        self._arm(self.server.settings.timeouts.idle, self._idle_too_long)
+
+    def _on_connect(self, request: Request) -> None:
+        handler = self.server.connect
+        if handler is not None:
+            self._run(self._make_exchange(request), handler)
+            return
+        logger.info("%s: CONNECT is not served here", _told(request))
+        self._machine.refuse(refused_connect(request))
 
     def _select(self, request: Request, selection: Select) -> None:
         self._selection = selection
-        if selection.upgrade.content is ContentRule.READ and request.has_content:
+        if selection.reads_content:
             self._machine.send_continue()
             self._arm(self.server.settings.timeouts.content, self._content_too_slow)
 
@@ -282,7 +303,7 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
             self._ask_first(request, selection, event, hook)
             return
         self._selection = selection
-        self._machine.switch(switching_response(selection), str(selection.token))
+        self._machine.switch(switching_response(selection), selection.protocol)
 
     def _ask_first(
         self,
@@ -295,7 +316,7 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
         self._content, self._content_octets = [], 0
         exchange = self._make_exchange(request)
         exchange.content_ended(event.trailers)
-        self._run(exchange, hook(exchange, selection, content))
+        self._run(exchange, lambda exchange: hook(exchange, selection, content))
 
     def _on_switched(self, event: Switched) -> None:
         selection, self._selection = self._selection, None
@@ -311,6 +332,7 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
             trailing_data=event.trailing_data,
         )
         self._content = []
+        self._report("switched", event.request, None, event.protocol)
         self._leave()
         selection.upgrade.successor.attach(switching, self._transport)
 
@@ -319,6 +341,7 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
         (event,) = (e for e in self._machine.events_received() if isinstance(e, Switched))
         transport = self._transport
         assert transport is not None
+        self._report("switched", event.request, None, event.protocol)
         self._leave()
         self.server.enlist(successor, transport)
         hand_over(transport, successor, event.trailing_data)
@@ -354,15 +377,15 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
 
     def _start_exchange(self, request: Request) -> HTTP1Exchange:
         exchange = self._make_exchange(request)
-        self._run(exchange, self.server.handler(exchange))
+        self._run(exchange, self.server.handler_for(request))
         return exchange
 
-    def _run(self, exchange: HTTP1Exchange, handling: Any) -> None:
-        self.server.spawn(self._handle(exchange, handling), self._loop)
+    def _run(self, exchange: HTTP1Exchange, handler: Handler) -> None:
+        self.server.spawn(self._handle(exchange, handler), self._loop)
 
-    async def _handle(self, exchange: HTTP1Exchange, handling: Any) -> None:
+    async def _handle(self, exchange: HTTP1Exchange, handler: Handler) -> None:
         try:
-            await handling
+            await handler(exchange)
         except Disconnected:
             logger.debug("%s: the client left", _told(exchange.request))
         except LocalProtocolError as error:

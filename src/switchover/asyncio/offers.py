@@ -11,6 +11,7 @@ from __future__ import annotations
 import abc
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from switchover.asyncio.client_response import ClientResponse
@@ -18,6 +19,7 @@ from switchover.asyncio.flow import feed
 from switchover.asyncio.tunnel import Tunnel
 from switchover.http.events import Switched
 from switchover.http.messages import Request, Response
+from switchover.http.uri import URL
 from switchover.upgrade.client import verify
 from switchover.upgrade.tokens import UpgradeToken
 
@@ -25,11 +27,7 @@ if TYPE_CHECKING:
     from switchover.asyncio.client import Client
     from switchover.asyncio.http1_client import HTTP1ClientProtocol
 
-__all__ = ["ClientUpgrade", "Offered", "TunnelUpgrade", "known", "resolve"]
-
-#: What may stand in the ``offer`` of a client's request.
-Offered = "str | UpgradeToken | ClientUpgrade"
-
+__all__ = ["ClientUpgrade", "TLSPolicy", "TunnelUpgrade", "known", "resolve"]
 
 class ClientUpgrade(abc.ABC):
     """A protocol that a client offers.
@@ -49,7 +47,7 @@ class ClientUpgrade(abc.ABC):
 
     @abc.abstractmethod
     def switched(
-        self, event: Switched, driver: HTTP1ClientProtocol, client: Client
+        self, event: Switched, driver: HTTP1ClientProtocol, client: Client, url: URL
     ) -> Awaitable[ClientResponse]:
         """Take the connection over, at once; return what the caller of the request gets.
 
@@ -65,7 +63,7 @@ class TunnelUpgrade(ClientUpgrade):
         self.tokens = (str(UpgradeToken.parse(token)),)
 
     def switched(
-        self, event: Switched, driver: HTTP1ClientProtocol, client: Client
+        self, event: Switched, driver: HTTP1ClientProtocol, client: Client, url: URL
     ) -> Awaitable[ClientResponse]:
         tunnel = Tunnel(event.protocol, event.request, event.response, facts=driver.facts)
         client.adopt(tunnel)
@@ -80,6 +78,18 @@ class TunnelUpgrade(ClientUpgrade):
         done: asyncio.Future[ClientResponse] = asyncio.get_running_loop().create_future()
         done.set_result(answer)
         return done
+
+
+@dataclass(frozen=True, slots=True)
+class TLSPolicy:
+    """Ask for TLS on cleartext connections, by ``upgrade``, before anything else is sent.
+
+    ``required`` fails closed: without the switch nothing is sent in clear (RFC 2817 §3.2).
+    Otherwise a server that declines is spoken to in clear (§3.1).
+    """
+
+    upgrade: ClientUpgrade
+    required: bool = True
 
 
 #: Makers of upgrades by the lower-case name of their token, for offers given as text.

@@ -9,21 +9,29 @@ import os
 import socket
 import ssl as ssl_module
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from email.utils import formatdate
 from typing import Any, Self
 
 from switchover.asyncio.exchange import Exchange, Handler
 from switchover.asyncio.http1_server import HTTP1ServerProtocol
+from switchover.asyncio.reports import Observer
 from switchover.asyncio.settings import ServerSettings
 from switchover.errors import LocalProtocolError
-from switchover.http.messages import Response
+from switchover.http.fields import Fields
+from switchover.http.messages import Request, Response
 from switchover.upgrade.registry import Policy, Registry, Upgrade, server_order
 
 __all__ = ["Server"]
 
 logger = logging.getLogger("switchover.server")
 access = logging.getLogger("switchover.access")
+
+
+async def _answer_server_options(exchange: Exchange) -> None:
+    # RFC 9110 §9.3.7: "An OPTIONS request with an asterisk ("*") as the request target applies
+    # to the server in general rather than to a specific resource."
+    await exchange.send_response(Response(200, Fields([("Content-Length", "0")])), end=True)
 
 
 async def not_found(exchange: Exchange) -> None:
@@ -37,7 +45,9 @@ class Server:
     ``handler`` answers ordinary exchanges; ``upgrades`` are the protocols the server switches
     to, in its order of preference, made by :func:`~switchover.websocket`,
     :func:`~switchover.token` and their kin; ``policy`` selects among several that were
-    offered; ``advertise`` names protocols to list in ordinary answers (RFC 9110 §7.8).
+    offered; ``connect`` answers CONNECT requests (by default they are refused and the
+    connection closed: RFC 9931 §8); ``advertise`` names protocols to list in ordinary answers (RFC 9110 §7.8). ``observer`` is told what
+    becomes of each offer.
 
     Use it as an asynchronous context manager, or call :meth:`close`::
 
@@ -49,15 +59,19 @@ class Server:
     def __init__(
         self,
         handler: Handler | None = None,
-        upgrades: Iterable[Upgrade] = (),
+        upgrades: Iterable[Upgrade | Iterable[Upgrade]] = (),
         *,
         settings: ServerSettings | None = None,
+        connect: Handler | None = None,
         policy: Policy = server_order,
         advertise: Sequence[str] = (),
+        observer: Observer | None = None,
     ) -> None:
         self.handler: Handler = handler or not_found
+        self.connect = connect
         self.settings = settings or ServerSettings()
-        self.registry = Registry(upgrades, policy=policy, advertise=advertise)
+        self.registry = Registry(_flat(upgrades), policy=policy, advertise=advertise)
+        self.observer = observer
         #: Everything that owns a connection now: drivers, and the successors they made.
         self.connections: dict[asyncio.BaseProtocol, asyncio.BaseTransport] = {}
         self._per_peer: dict[str, int] = {}
@@ -194,10 +208,19 @@ class Server:
 
     # What drivers and successors ask of the server.
 
+    def handler_for(self, request: Request) -> Handler:
+        """Return what answers ``request``: the server itself for ``OPTIONS *``."""
+        if request.target == "*" and request.method == "OPTIONS":
+            return _answer_server_options
+        return self.handler
+
     def admit(
         self, protocol: asyncio.BaseProtocol, transport: asyncio.Transport
     ) -> Response | None:
         """Take a new connection, or say with which response it is refused (SEC-41)."""
+        if protocol in self.connections:
+            self.connections[protocol] = transport  # the same connection, inside TLS now
+            return None
         if self._closing:
             return Response.text(503, "Service Unavailable: the server is shutting down.\n")
         if len(self.connections) >= self.settings.max_connections:
@@ -264,6 +287,14 @@ class Server:
                 exchange.request.version,
                 getattr(exchange, "response_status", 0),
             )
+
+
+def _flat(upgrades: Iterable[Upgrade | Iterable[Upgrade]]) -> Iterator[Upgrade]:
+    for member in upgrades:
+        if isinstance(member, Upgrade):
+            yield member
+        else:
+            yield from member
 
 
 def _goodbye(protocol: asyncio.BaseProtocol) -> None:

@@ -25,7 +25,6 @@ def describe_tls(transport: asyncio.BaseTransport) -> Mapping[str, Any] | None:
         "version": session.version(),
         "cipher": cipher[0] if cipher else None,
         "alpn": session.selected_alpn_protocol(),
-        "server_name": transport.get_extra_info("switchover_server_name"),
         "peer_certificate": session.getpeercert(),
         "ssl_object": session,
     }
