@@ -36,7 +36,12 @@ def extensions(mode: str) -> list[Extension]:
         return []
     wanted = [Extension(name, [path]) for name, path in SOURCES.items() if Path(path).exists()]
     compiled: list[Extension] = cythonize(
-        wanted, build_dir="build/cython", include_path=["src"], language_level=3
+        wanted,
+        build_dir="build/cython",
+        include_path=["src"],
+        # Types come from the .pxd alone: an annotation taken for a C type would make the two
+        # builds differ, the compiled one refusing what the plain one takes.
+        compiler_directives={"language_level": 3, "annotation_typing": False},
     )
     for extension in compiled:
         # cythonize() returns new objects and forgets this; set before it, it would be lost.
