@@ -18,6 +18,7 @@ __all__ = [
     "REASON",
     "STATUS",
     "TARGET",
+    "TARGET_OCTETS",
     "TOKEN",
     "TOKEN_OCTETS",
     "VALUE_OCTETS",
@@ -56,6 +57,7 @@ STATUS = re.compile(rb"[1-5][0-9][0-9]")
 # fragment is never part of a target) are refused; the handful of visible characters that
 # RFC 3986 excludes ('"<>\^`{|}') is let through, because browsers send some of them.
 TARGET = re.compile(rb"[!-\"$-~]+")
+TARGET_OCTETS = bytes(octet for octet in range(0x21, 0x7F) if octet != 0x23)
 
 # RFC 9110 §8.6:  Content-Length = 1*DIGIT. Eighteen digits are what fits a signed
 # 64-bit number with certainty: longer ones are refused, so that nothing can overflow.
