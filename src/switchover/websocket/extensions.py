@@ -63,6 +63,8 @@ class Extension(Protocol):
     decodes must expect messages that are not encoded.
     """
 
+    __slots__ = ()
+
     #: The name it was negotiated under.
     name: str
     #: The reserved bits it may set, as they stand in a frame's first octet: 0x40 is RSV1,
@@ -98,7 +100,10 @@ class Extension(Protocol):
 class ServerExtension(Protocol):
     """An extension a server is willing to use, with its settings."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The registered name (RFC 6455 §11.4), or one of the author's own."""
+        ...
 
     def negotiate(self, offers: Sequence[Parameters]) -> tuple[Parameters, Extension] | None:
         """Answer a client's offers of this extension, its favourite first.
@@ -112,7 +117,10 @@ class ServerExtension(Protocol):
 class ClientExtension(Protocol):
     """An extension a client offers, with its settings."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The registered name (RFC 6455 §11.4), or one of the author's own."""
+        ...
 
     def offers(self) -> Sequence[Parameters]:
         """Return the sets of parameters to offer, the favourite first; at least one."""
