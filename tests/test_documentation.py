@@ -1,0 +1,67 @@
+"""What the pages say can be done: their links lead somewhere, their code names what exists."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import switchover
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+LINK = re.compile(r"\[[^]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+# Of a machine, not of the project: a page, a test or a comment that names one helps nobody else.
+FOREIGN = re.compile(r"/(?:home|root|work|Users)/\w")
+
+
+def each_page() -> list[object]:
+    return [pytest.param(page, id=page.relative_to(ROOT).as_posix()) for page in PAGES]
+
+
+def python_blocks(page: Path) -> list[ast.Module]:
+    """The page's Python, parsed; ``async with`` may stand at the top level."""
+    flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    text = page.read_text(encoding="utf-8")
+    return [compile(block, str(page), "exec", flags) for block in PYTHON.findall(text)]
+
+
+@pytest.mark.parametrize("page", each_page())
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = LINK.findall(page.read_text(encoding="utf-8"))
+    local = [target for target in targets if "://" not in target]
+    assert not [target for target in local if not (page.parent / target).exists()]
+
+
+@pytest.mark.parametrize("page", each_page())
+def test_code_names_what_exists(page: Path) -> None:
+    if page.name == "api.md":
+        pytest.skip("signatures, written from the code itself")
+    named = {
+        node.attr
+        for block in python_blocks(page)
+        for node in ast.walk(block)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "switchover"
+    }
+    assert not [name for name in named if not hasattr(switchover, name)]
+
+
+@pytest.mark.parametrize("page", each_page())
+def test_make_targets_exist(page: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z0-9]+):", makefile, re.MULTILINE))
+    text = page.read_text(encoding="utf-8")
+    shell = "\n".join(re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    named = {
+        *re.findall(r"`[^`\n]*\bmake ([a-z0-9]+)", text),
+        *re.findall(r"make ([a-z0-9]+)", shell),
+    }
+    assert named <= targets
+
+
+@pytest.mark.parametrize("page", each_page())
+def test_no_page_names_a_place_on_one_machine(page: Path) -> None:
+    assert not FOREIGN.findall(page.read_text(encoding="utf-8"))
