@@ -82,6 +82,11 @@ class HTTP1Exchange(Exchange):
             await self._wait()
 
     @property
+    def left(self) -> bool:
+        """The peer has left; nobody waits for an answer."""
+        return self._left
+
+    @property
     def content_is_full(self) -> bool:
         """More content is held than the application should be made to hold."""
         return self._content_octets >= self._driver.server.settings.content_high_mark

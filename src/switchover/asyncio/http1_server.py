@@ -52,6 +52,7 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
         "_content_octets",
         "_deadline",
         "_deadlines",
+        "_eof",
         "_facts",
         "_loop",
         "_machine",
@@ -92,6 +93,7 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
         self._reading_paused = False
         self._pumping = False
         self._closing = False
+        self._eof = False
         self._over = False
 
     # The transport's side.
@@ -118,6 +120,7 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
             self._pump()
 
     def eof_received(self) -> bool:
+        self._eof = True
         self._machine.receive_eof()
         if self._transport is None:
             return False
@@ -221,8 +224,12 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
         if request.method == "CONNECT":
             self._on_connect(request)
             return
+        registry = self.server.registry
+        if not registry.requires_switch and "upgrade" not in request.fields:
+            self._start_exchange(request)
+            return
         try:
-            decision = decide(request, self.server.registry, secure=self._secure, peer=self.facts)
+            decision = decide(request, registry, secure=self._secure, peer=self.facts)
         except LocalProtocolError as error:
             logger.error("%s: cannot be decided: %s", _told(request), error)
             self._answer(request, Response.text(500, "Internal Server Error\n"))
@@ -298,12 +305,20 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
             return
         request = self._machine.request
         assert request is not None
+        if selection.upgrade.early_data_fatal and self._machine.pending_octets:
+            self._refuse_early_data(request, selection)
+            return
         hook = getattr(selection.upgrade.successor, "consider", None)
         if hook is not None:
             self._ask_first(request, selection, event, hook)
             return
         self._selection = selection
         self._machine.switch(switching_response(selection), selection.protocol)
+
+    def _refuse_early_data(self, request: Request, selection: Select) -> None:
+        text = f"Octets behind the request that switches to {selection.protocol}.\n"
+        self._machine.send_response(Response.text(400, text, {"Connection": "close"}), end=True)
+        logger.warning("%s: %s", _told(request), text.strip())
 
     def _ask_first(
         self,
@@ -345,6 +360,9 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
         self._leave()
         self.server.enlist(successor, transport)
         hand_over(transport, successor, event.trailing_data)
+        # The peer may have ended its side while the application made up its mind.
+        if self._eof and not getattr(successor, "eof_received", lambda: False)():
+            transport.close()
 
     def _leave(self) -> None:
         """Let go of the transport: the 101 is written, nothing more is read for HTTP."""
@@ -397,7 +415,7 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
 
     def _finish(self, exchange: HTTP1Exchange) -> None:
         """An application that leaves its answer open is answered for."""
-        if exchange.response_complete or self._over:
+        if exchange.response_complete or exchange.left or self._over:
             return
         if exchange.response_started:
             logger.error("%s: the response was left incomplete", _told(exchange.request))

@@ -74,7 +74,7 @@ def tls(
             methods=None,
             # RFC 9931 §7.1; a body must never be read as a ClientHello (TLS-15).
             content=ContentRule.DECLINE,
-            early_data=False,
+            early_data_fatal=True,
             answers_inside=True,
             layers_above=_LAYERS,
             required=path is not None,

@@ -436,6 +436,37 @@ class ServerConnection:
         """Give the answer up: it cannot be completed, so the connection must close."""
         self._close()
 
+    # Ending.
+
+    def stop_keep_alive(self) -> None:
+        """Take no request after the current one: its response says ``Connection: close``."""
+        self._persist = False
+        if self._request_state is RequestState.HEAD and not self._parser.begun():
+            self._close()
+
+    def refuse(self, response: Response) -> None:
+        """Answer whatever was or will be asked with ``response``, and read nothing more.
+
+        For connections that are not wanted at all (RFC 9110 §15.6.4).
+        """
+        if self._answer_state in (AnswerState.NONE, AnswerState.AWAITED):
+            response.fields.set("Connection", "close")
+            head = response_head(response, [*response.fields.raw, *self._server_line])
+            self._output.append(head + response.content)
+        self._close()
+
+    def time_out(self, reason: str) -> None:
+        """Take note that the client took too long; ``reason`` is told to it.
+
+        A request that has begun is answered 408, an idle connection is just closed.
+        """
+        begun = self._request is not None or self._parser.begun()
+        if begun and self._answer_state in (AnswerState.NONE, AnswerState.AWAITED):
+            # RFC 9110 §15.5.9: "If a server decides to … close the connection … the server
+            # SHOULD send the "close" connection option".
+            self._output.append(self._error_answer(RemoteProtocolError(reason, status=408)))
+        self._close()
+
     def _answer_complete(self) -> None:
         self._answer_state = AnswerState.COMPLETE
         self._answer = None

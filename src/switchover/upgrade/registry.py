@@ -114,6 +114,9 @@ class Upgrade:
     ``preamble``
         the octets every client of this protocol begins with, if it may send them before the
         101. ``None``: it may not. Refused if an HTTP/1.1 parser could go on behind them.
+    ``early_data_fatal``
+        octets that were received behind the request are an attack: refuse with 400 and close
+        instead of switching, and hand nothing over.
     ``successor``
         what the driver makes of the connection; opaque here.
     """
@@ -134,6 +137,7 @@ class Upgrade:
     secure: bool | None = None
     extended_connect: bool = True
     preamble: bytes | None = None
+    early_data_fatal: bool = False
     successor: Any = None
     pattern: PathPattern | None = field(init=False, repr=False, compare=False, default=None)
 

@@ -1,0 +1,150 @@
+"""``switchover serve``: an ASGI application, or the demonstration server."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import ssl
+import sys
+from typing import Any
+
+import click
+
+from switchover.asgi.server import Server
+from switchover.asyncio.settings import ServerSettings, Timeouts
+from switchover.cli.certificate import make_certificate
+from switchover.cli.demonstration import ECHO_LIMIT, Demonstration, echo, shout
+from switchover.cli.running import fail, run, until_stopped
+
+__all__ = ["serve"]
+
+
+@click.command()
+@click.argument("application", required=False)
+@click.option("--bind", default="127.0.0.1:8101", show_default=True, metavar="HOST:PORT",
+              help="Where to listen; port 0 takes a free one and prints it.")
+@click.option("--unix", metavar="PATH", help="Listen on a Unix socket instead.")
+@click.option("--tls-bind", metavar="HOST:PORT",
+              help="Listen for TLS from the first octet too (switches the TLS upgrade off).")
+@click.option("--certificate", type=click.Path(exists=True, dir_okay=False), help="PEM file.")
+@click.option("--key", type=click.Path(exists=True, dir_okay=False), help="PEM file.")
+@click.option("--app-dir", default=".", show_default=True, help="Where to import from.")
+@click.option("--factory", is_flag=True, help="APPLICATION is a function that returns one.")
+@click.option("--root-path", default="", help="ASGI root_path.")
+@click.option("--lifespan", type=click.Choice(["auto", "on", "off"]), default="auto")
+@click.option("--proxy-headers", "trusted", metavar="HOSTS", default=None,
+              help="Take the client's address from proxies at HOSTS (comma-separated).")
+@click.option("--access-log/--no-access-log", default=False, help="Log each exchange.")
+@click.option("--log-level", default="info", show_default=True,
+              type=click.Choice(["debug", "info", "warning", "error"]))
+@click.option("--shutdown-timeout", default=10.0, show_default=True, metavar="SECONDS")
+def serve(application: str | None, log_level: str, **options: Any) -> None:
+    """Serve the ASGI APPLICATION (module:name), or the demonstration server without one."""
+    logging.basicConfig(
+        level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    app = _load(application, options) if application else None
+    run(_serve(app, options))
+
+
+def _load(application: str, options: dict[str, Any]) -> Any:
+    sys.path.insert(0, options["app_dir"])
+    module_name, _, name = application.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        fail(f"cannot import {module_name!r}: {error}")
+    found: Any = module
+    for part in (name or "app").split("."):
+        found = getattr(found, part, None)
+        if found is None:
+            fail(f"module {module_name!r} has no {name or 'app'!r}")
+    return found() if options["factory"] else found
+
+
+async def _serve(app: Any, options: dict[str, Any]) -> int:
+    tls_from_start = options["tls_bind"] is not None
+    context = _tls_context(options, needed=tls_from_start or app is None)
+    settings = ServerSettings(
+        timeouts=Timeouts(shutdown=options["shutdown_timeout"]),
+        access_log=options["access_log"],
+    )
+    if app is None:
+        server = _demonstration(context, settings, tls_from_start=tls_from_start)
+    else:
+        server = _application_server(app, settings, options)
+    async with server:
+        await _listen(server, context if tls_from_start else None, options)
+        await until_stopped()
+        click.echo("Closing …", err=True)
+    return 0
+
+
+def _demonstration(
+    context: ssl.SSLContext | None, settings: ServerSettings, *, tls_from_start: bool
+) -> Any:
+    from switchover.asyncio.server import Server as PlainServer
+    from switchover.asyncio.tls_upgrade import tls
+    from switchover.asyncio.upgrades import token, websocket
+
+    demonstration = Demonstration()
+    upgrades: list[Any] = [
+        websocket(
+            echo, path="/echo", subprotocols=["echo.v1", "echo.v2"], max_message_size=ECHO_LIMIT
+        ),
+        token("shout/1", shout, path="/shout"),
+    ]
+    if context is not None and not tls_from_start:
+        upgrades.append(tls(context, required=["/secure"]))
+    return PlainServer(
+        demonstration, upgrades, settings=settings, observer=demonstration.observe
+    )
+
+
+def _application_server(app: Any, settings: ServerSettings, options: dict[str, Any]) -> Any:
+    return Server(
+        app,
+        settings=settings,
+        root_path=options["root_path"],
+        lifespan=options["lifespan"],
+        trusted_proxies=options["trusted"].split(",") if options["trusted"] else (),
+    )
+
+
+def _tls_context(options: dict[str, Any], *, needed: bool) -> ssl.SSLContext | None:
+    if options["certificate"]:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            context.load_cert_chain(options["certificate"], options["key"])
+        except (OSError, ssl.SSLError) as error:
+            fail(f"cannot use the certificate: {error}")
+        return context
+    return make_certificate() if needed else None
+
+
+async def _listen(server: Any, tls: ssl.SSLContext | None, options: dict[str, Any]) -> None:
+    if options["unix"]:
+        await server.start(path=options["unix"])
+        click.echo(f"Listening on unix:{options['unix']}")
+    else:
+        await server.start(*_address(options["bind"]))
+        host, port = server.addresses[-1][:2]
+        click.echo(f"Listening on http://{_host(host)}:{port}/ (process {os.getpid()})")
+    if tls is not None:
+        tls.set_alpn_protocols(["http/1.1"])
+        await server.start(*_address(options["tls_bind"]), ssl=tls)
+        host, port = server.addresses[-1][:2]
+        click.echo(f"Listening on https://{_host(host)}:{port}/")
+    sys.stdout.flush()
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, separator, port = text.rpartition(":")
+    if not separator or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        fail(f"not an address of the form HOST:PORT: {text!r}", 2)
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def _host(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
