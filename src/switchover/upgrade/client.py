@@ -5,6 +5,7 @@ All of it is values in, values out; the connection is the driver's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from urllib.parse import urljoin
@@ -299,7 +300,7 @@ def redirected(
             f"status {response.status} with {len(location)} Location fields is no redirect",
             rule="RFC 9110 §15.4",
         )
-    target = urljoin(url, location[0]).partition("#")[0]
+    target = _resolved(url, location[0])
     try:
         new, old = parse_url(target), parse_url(url)
     except LocalProtocolError as error:
@@ -316,6 +317,23 @@ def redirected(
         gone += ["transfer-encoding", "expect"]
     fresh = fresh_request(request, same_origin=new.origin == old.origin, drop=gone)
     return target, _retargeted(fresh, method, new.target, new.authority), keeps_content
+
+
+_scheme = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
+
+
+def _resolved(url: str, location: str) -> str:
+    """Resolve a reference (RFC 3986 §5.2), leaving to the parser what names an authority.
+
+    ``urljoin`` would mend ``http:///x`` and so go where nobody pointed.
+    """
+    if _scheme.match(location):
+        target = location
+    elif location.startswith("//"):
+        target = f"{url.partition(':')[0]}:{location}"
+    else:
+        target = urljoin(url, location)
+    return target.partition("#")[0]
 
 
 def _redirected_method(method: str, status: int) -> str:
