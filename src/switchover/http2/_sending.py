@@ -1,0 +1,269 @@
+"""The sending half of the engine: frames out, and the windows the peer grants (RFC 9113 §6)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from switchover.http2 import settings as settings_
+from switchover.http2._hpack import Encoder
+from switchover.http2.preface import PREFACE
+from switchover.http2.settings import PeerSettings, Settings
+
+__all__ = ["Sending", "Stream"]
+
+_HEAD = struct.Struct(">HBBBL")
+_CODE = struct.Struct(">L")
+
+_DATA, _HEADERS, _RST_STREAM, _SETTINGS = 0x0, 0x1, 0x3, 0x4
+_PING, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = 0x6, 0x7, 0x8, 0x9
+
+_END_STREAM = 0x1
+_ACK = 0x1
+_END_HEADERS = 0x4
+
+#: RFC 9113 §6.9.2: the connection's window, whatever SETTINGS say.
+_INITIAL_WINDOW = 65535
+
+#: Streams of which it is remembered that they were reset, so that what was on its way is told
+#: from a fault.
+_REMEMBERED_RESETS = 256
+
+
+class Stream:
+    """One stream as the engine sees it; ``message`` belongs to the machine above."""
+
+    __slots__ = (
+        "credit",
+        "held",
+        "id",
+        "local_open",
+        "message",
+        "receive_window",
+        "remote_open",
+        "send_window",
+    )
+
+    def __init__(self, stream_id: int, send_window: int, receive_window: int) -> None:
+        self.id = stream_id
+        #: We may send content; the peer may.
+        self.local_open = True
+        self.remote_open = True
+        self.send_window = send_window
+        self.receive_window = receive_window
+        #: Octets delivered and not acknowledged yet; acknowledged and not yet announced.
+        self.held = 0
+        self.credit = 0
+        self.message: Any = None
+
+
+class Sending:
+    """Everything that goes out. ``client`` says which end this is."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float], *, client: bool) -> None:
+        self.client = client
+        self.settings = settings
+        self.clock = clock
+        self.peer = PeerSettings()
+        #: Open and half-closed streams by number.
+        self.streams: dict[int, Stream] = {}
+        #: Streams whose content waits for a window, since when; the longest waiting first.
+        self.blocked: dict[Stream, float] = {}
+        self.settings_acknowledged = False
+        #: Nothing more is read or sent.
+        self.closed = False
+        #: The highest number a client has used.
+        self.highest = 0
+        self.send_window = _INITIAL_WINDOW
+        self.receive_window = _INITIAL_WINDOW
+        self._credit = 0
+        self._out: list[bytes | memoryview] = []
+        self._encoder = Encoder()
+        # From a reset stream's number to whether the reset was ours.
+        self._resets: dict[int, bool] = {}
+
+    def start(self) -> None:
+        """Send our part of the connection preface (RFC 9113 §3.4)."""
+        if self.client:
+            self._out.append(PREFACE)
+        payload = settings_.write(self.settings.pairs(client=self.client))
+        self._frame(_SETTINGS, 0, 0, payload)
+        increment = self.settings.connection_window_size - _INITIAL_WINDOW
+        if increment > 0:
+            self._frame(_WINDOW_UPDATE, 0, 0, _CODE.pack(increment))
+            self.receive_window += increment
+
+    def data_to_send(self) -> list[bytes | memoryview]:
+        """Return what is to be sent, in order, and forget it."""
+        out = self._out
+        if out:
+            self._out = []
+        return out
+
+    # Streams.
+
+    def open_stream(self) -> Stream:
+        """Open the next stream of a client."""
+        # RFC 9113 §5.1.1: "Streams initiated by a client MUST use odd-numbered stream
+        # identifiers"; RFC 7540 §3.2: stream 1 is taken by the request that was upgraded.
+        self.highest += 2 if self.highest else 1
+        return self._new_stream(self.highest)
+
+    def adopt_stream(self) -> Stream:
+        """Make stream 1 of the request that was upgraded (RFC 7540 §3.2)."""
+        # "Stream 1 is implicitly "half-closed" from the client toward the server".
+        self.highest = 1
+        stream = self._new_stream(1)
+        if self.client:
+            stream.local_open = False
+        else:
+            stream.remote_open = False
+        return stream
+
+    def _new_stream(self, stream_id: int) -> Stream:
+        stream = Stream(stream_id, self.peer.initial_window_size, self._stream_window())
+        self.streams[stream_id] = stream
+        return stream
+
+    def _stream_window(self) -> int:
+        # RFC 9113 §6.5.3: until the peer has acknowledged our settings it may go by the
+        # initial value.
+        if self.settings_acknowledged:
+            return self.settings.initial_window_size
+        return max(_INITIAL_WINDOW, self.settings.initial_window_size)
+
+    def _close_local(self, stream: Stream) -> None:
+        stream.local_open = False
+        if not stream.remote_open:
+            self._drop(stream)
+
+    def _drop(self, stream: Stream) -> None:
+        """Forget a stream; what was held for it no longer counts against the connection."""
+        if self.streams.pop(stream.id, None) is None:
+            return
+        stream.local_open = stream.remote_open = False
+        if self.blocked:
+            self.blocked.pop(stream, None)
+        if stream.held:
+            self._return_credit(stream.held)
+            stream.held = 0
+
+    def _remember_reset(self, stream_id: int, *, ours: bool) -> None:
+        self._resets[stream_id] = ours
+        if len(self._resets) > _REMEMBERED_RESETS:
+            del self._resets[next(iter(self._resets))]
+
+    def forget(self, stream_id: int) -> None:
+        """Drop a stream that the peer has said it does not process (RFC 9113 §6.8)."""
+        self._remember_reset(stream_id, ours=True)
+        self._drop(self.streams[stream_id])
+
+    # Frames of a stream.
+
+    def send_headers(self, stream: Stream, lines: list[tuple[bytes, bytes]], *, end: bool) -> None:
+        """Send a field section; ``end`` closes our side of the stream."""
+        block = self._encoder.encode(lines)
+        size = self.peer.max_frame_size
+        flags = _END_STREAM if end else 0
+        if len(block) <= size:
+            self._frame(_HEADERS, flags | _END_HEADERS, stream.id, block)
+        else:
+            self._frame(_HEADERS, flags, stream.id, block[:size])
+            # RFC 9113 §6.10: CONTINUATION frames follow with nothing between them.
+            for start in range(size, len(block), size):
+                last = _END_HEADERS if start + size >= len(block) else 0
+                self._frame(_CONTINUATION, last, stream.id, block[start : start + size])
+        if end:
+            self._close_local(stream)
+
+    def send_data(self, stream: Stream, data: bytes | memoryview, *, end: bool) -> int:
+        """Send as much of ``data`` as the windows take; return how many octets that was.
+
+        ``end`` closes our side of the stream if everything was taken.
+        """
+        size = len(data)
+        # RFC 9113 §6.9: the sender "MUST NOT send a flow-controlled frame with a length that
+        # exceeds the space available in either of the flow-control windows".
+        room = min(self.send_window, stream.send_window)
+        if self.blocked:
+            self.blocked.pop(stream, None)
+        if size > room:
+            self.blocked[stream] = self.clock()
+            size = max(room, 0)
+            end = False
+        if size <= self.peer.max_frame_size:
+            if size or end:
+                self._out.append(_HEAD.pack(size >> 8, size & 0xFF, _DATA, end, stream.id))
+                if size:
+                    self._out.append(data if size == len(data) else data[:size])
+        else:
+            self._send_long(stream.id, memoryview(data)[:size], end=end)
+        self.send_window -= size
+        stream.send_window -= size
+        if end:
+            self._close_local(stream)
+        return size
+
+    def _send_long(self, stream_id: int, data: memoryview, *, end: bool) -> None:
+        step = self.peer.max_frame_size
+        total = len(data)
+        for start in range(0, total, step):
+            size = min(step, total - start)
+            last = end and start + size == total
+            self._out.append(_HEAD.pack(size >> 8, size & 0xFF, _DATA, last, stream_id))
+            self._out.append(data[start : start + size])
+
+    def reset(self, stream: Stream, code: int) -> None:
+        """End a stream abruptly (RFC 9113 §6.4)."""
+        self._reset_number(stream.id, code)
+        self._drop(stream)
+
+    def _reset_number(self, stream_id: int, code: int) -> None:
+        self._frame(_RST_STREAM, 0, stream_id, _CODE.pack(code))
+        self._remember_reset(stream_id, ours=True)
+
+    # Receive windows.
+
+    def acknowledge(self, stream: Stream, octets: int) -> None:
+        """Let the peer send as much again: ``octets`` of content have been consumed."""
+        octets = min(octets, stream.held)
+        stream.held -= octets
+        self._return_credit(octets)
+        if not stream.remote_open:
+            return
+        stream.credit += octets
+        # One WINDOW_UPDATE for half a window: few frames, and the sender need not pause.
+        if stream.credit * 2 >= self.settings.initial_window_size:
+            self._frame(_WINDOW_UPDATE, 0, stream.id, _CODE.pack(stream.credit))
+            stream.receive_window += stream.credit
+            stream.credit = 0
+
+    def _return_credit(self, octets: int) -> None:
+        self._credit += octets
+        if self._credit * 2 >= self.settings.connection_window_size and not self.closed:
+            self._frame(_WINDOW_UPDATE, 0, 0, _CODE.pack(self._credit))
+            self.receive_window += self._credit
+            self._credit = 0
+
+    # Frames of the connection.
+
+    def ping(self, payload: bytes) -> None:
+        """Send PING with eight octets; they come back (RFC 9113 §6.7)."""
+        self._frame(_PING, 0, 0, payload)
+
+    def goaway(self, last: int, code: int, text: str = "") -> None:
+        """Tell the peer that streams above ``last`` are not processed (RFC 9113 §6.8)."""
+        debug = text.encode("ascii", "replace")[:256]
+        payload = last.to_bytes(4, "big") + _CODE.pack(code) + debug
+        self._frame(_GOAWAY, 0, 0, payload)
+
+    def _acknowledge_settings(self) -> None:
+        self._frame(_SETTINGS, _ACK, 0, b"")
+
+    def _acknowledge_ping(self, payload: bytes) -> None:
+        self._frame(_PING, _ACK, 0, payload)
+
+    def _frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        size = len(payload)
+        self._out.append(_HEAD.pack(size >> 8, size & 0xFF, kind, flags, stream_id) + payload)
