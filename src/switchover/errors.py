@@ -21,7 +21,8 @@ The whole tree::
     ├── TunnelError
     │   ├── TunnelClosed               the local end was closed already
     │   └── TunnelBroken               the connection was lost before the peer's end of data
-    ├── Disconnected                   the peer left before the exchange was over
+    ├── Disconnected                   the peer left before the exchange was over (also a
+    │                                  ConnectionError)
     └── DeadlineExceeded               a time limit passed (also a TimeoutError)
 
 An error names what was seen, the rule it offends (RFC and section) and, where it is
@@ -212,8 +213,8 @@ class TunnelBroken(TunnelError):
     """The connection was lost before the peer had ended its data."""
 
 
-class Disconnected(SwitchoverError):
-    """The peer left before the exchange was over."""
+class Disconnected(SwitchoverError, ConnectionError):
+    """The peer left before the exchange was over. Also an ``OSError``, as ASGI asks."""
 
 
 class DeadlineExceeded(SwitchoverError, TimeoutError):

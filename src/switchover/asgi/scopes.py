@@ -1,0 +1,200 @@
+"""Connection scopes: what ASGI tells an application about a request.
+
+ASGI 3.0, HTTP & WebSocket message format 2.5, TLS extension 0.2.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from typing import Any, cast
+from urllib.parse import unquote
+
+from switchover.asgi.types import HTTPScope, TLSExtension, WebSocketScope
+from switchover.asyncio.exchange import Exchange, PeerFacts
+from switchover.http.messages import Request
+
+__all__ = ["http_scope", "websocket_scope"]
+
+#: 2.4: ``send`` raises ``OSError`` once the client has left; 2.5: ``reason`` in
+#: ``websocket.disconnect``.
+SPEC_VERSION = "2.5"
+
+# Lower-case names for the spellings that clients really send. The table is fixed, so no
+# peer can make it grow, and the scopes of all connections share these few objects.
+_COMMON_NAMES = """
+Accept Accept-Charset Accept-Encoding Accept-Language Authorization Cache-Control Connection
+Content-Encoding Content-Length Content-Type Cookie DNT Date Expect Forwarded Host If-Match
+If-Modified-Since If-None-Match If-Range If-Unmodified-Since Keep-Alive Origin Pragma Priority
+Range Referer Sec-CH-UA Sec-CH-UA-Mobile Sec-CH-UA-Platform Sec-Fetch-Dest Sec-Fetch-Mode
+Sec-Fetch-Site Sec-Fetch-User Sec-WebSocket-Extensions Sec-WebSocket-Key
+Sec-WebSocket-Protocol Sec-WebSocket-Version TE Trailer Transfer-Encoding Upgrade
+Upgrade-Insecure-Requests User-Agent Via X-Forwarded-For X-Forwarded-Host X-Forwarded-Proto
+X-Real-IP X-Request-ID X-Requested-With
+"""
+_LOWER: dict[bytes, bytes] = {}
+for _name in _COMMON_NAMES.encode("ascii").split():
+    _lower = _name.lower()
+    _LOWER[_name] = _LOWER[_lower] = _lower
+
+_TLS_VERSIONS = {
+    "TLSv1": 0x0301,
+    "TLSv1.1": 0x0302,
+    "TLSv1.2": 0x0303,
+    "TLSv1.3": 0x0304,
+}
+_SHORT_NAMES = {
+    "commonName": "CN",
+    "localityName": "L",
+    "stateOrProvinceName": "ST",
+    "organizationName": "O",
+    "organizationalUnitName": "OU",
+    "countryName": "C",
+    "streetAddress": "STREET",
+    "domainComponent": "DC",
+    "userId": "UID",
+}
+
+
+def http_scope(
+    exchange: Exchange, *, root_path: str, underscore_names: bool, extensions: dict[str, Any]
+) -> HTTPScope:
+    """Return the scope of an ordinary request."""
+    request = exchange.request
+    path, raw_path, query = _target(request, root_path)
+    facts = exchange.facts
+    if facts.tls is not None:
+        extensions["tls"] = _tls(facts.tls)
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": SPEC_VERSION},
+        "http_version": request.version,
+        "method": request.method,
+        "scheme": request.scheme,
+        "path": path,
+        "raw_path": raw_path,
+        "query_string": query,
+        "root_path": root_path,
+        "headers": _headers(request, underscore_names=underscore_names),
+        "client": _client(facts),
+        "server": _server(facts),
+        "extensions": extensions,
+    }
+
+
+def websocket_scope(
+    exchange: Exchange, *, root_path: str, underscore_names: bool
+) -> WebSocketScope:
+    """Return the scope of a WebSocket opening handshake that has been found valid."""
+    request = exchange.request
+    path, raw_path, query = _target(request, root_path)
+    facts = exchange.facts
+    extensions: dict[str, Any] = {"websocket.http.response": {}}
+    if facts.tls is not None:
+        extensions["tls"] = _tls(facts.tls)
+    return {
+        "type": "websocket",
+        "asgi": {"version": "3.0", "spec_version": SPEC_VERSION},
+        "http_version": request.version,
+        "scheme": "wss" if request.scheme == "https" else "ws",
+        "path": path,
+        "raw_path": raw_path,
+        "query_string": query,
+        "root_path": root_path,
+        "headers": _headers(request, underscore_names=underscore_names),
+        "client": _client(facts),
+        "server": _server(facts),
+        "subprotocols": request.fields.members("Sec-WebSocket-Protocol"),
+        "extensions": extensions,
+    }
+
+
+def _target(request: Request, root_path: str) -> tuple[str, bytes, bytes]:
+    """Return ``path``, ``raw_path`` and ``query_string``."""
+    raw = request.path
+    # ASGI: path is "with percent-encoded sequences and UTF-8 byte sequences decoded into
+    # characters"; what is not UTF-8 becomes U+FFFD, and stands unchanged in raw_path.
+    path = unquote(raw) if "%" in raw else raw
+    if root_path:
+        # ASGI: "path" includes the root path; the proxy in front has cut it off.
+        path, raw = root_path + path, root_path + raw
+    return path, raw.encode("latin-1", "replace"), request.query.encode("latin-1")
+
+
+def _headers(request: Request, *, underscore_names: bool) -> list[tuple[bytes, bytes]]:
+    common = _LOWER.get
+    # RFC 9110 §17.10: applications that turn names into variables (CGI, WSGI, Django) map
+    # "X_Forwarded_For" and "X-Forwarded-For" to one and the same.
+    headers = [
+        (common(name) or name.lower(), value)
+        for name, value in request.fields.raw
+        if underscore_names or b"_" not in name
+    ]
+    if request.version == "2" or request.target[:1] not in ("/", "*"):
+        return _with_host(headers, request)
+    return headers
+
+
+def _with_host(headers: list[tuple[bytes, bytes]], request: Request) -> list[tuple[bytes, bytes]]:
+    """Put the authority of the target in the place of Host.
+
+    ASGI: "if :authority is present its value must be added to the start of the iterable with
+    host as the header name or replace any existing host header already present."
+    RFC 9112 §3.2.2 says the same for the absolute form.
+    """
+    if not request.authority:
+        return headers
+    rest = [line for line in headers if line[0] != b"host"]
+    return [(b"host", request.authority.encode("latin-1")), *rest]
+
+
+def _client(facts: PeerFacts) -> tuple[str, int] | None:
+    name = facts.peername
+    return (name[0], name[1]) if isinstance(name, tuple) else None
+
+
+def _server(facts: PeerFacts) -> tuple[str, int | None] | None:
+    name = facts.sockname
+    if isinstance(name, tuple):
+        return name[0], name[1]
+    if isinstance(name, str) and name:
+        return name, None  # ASGI: the path of a Unix socket, with None for the port
+    return None
+
+
+def _tls(tls: Mapping[str, Any]) -> TLSExtension:
+    """Return the ``tls`` extension; what Python's ``ssl`` does not tell is ``None``."""
+    chain: list[str] = []
+    name: str | None = None
+    session = tls.get("ssl_object")
+    octets = session.getpeercert(binary_form=True) if session is not None else None
+    if octets:
+        chain.append(ssl.DER_cert_to_PEM_cert(octets))
+        name = _distinguished_name(tls.get("peer_certificate") or {})
+    return {
+        "server_cert": None,
+        "client_cert_chain": chain,
+        "client_cert_name": name,
+        "client_cert_error": None,
+        "tls_version": _TLS_VERSIONS.get(cast("str", tls.get("version"))),
+        "cipher_suite": None,
+    }
+
+
+def _distinguished_name(certificate: Mapping[str, Any]) -> str:
+    """Return the subject as RFC 4514 writes it: the last part first, specials escaped."""
+    parts = []
+    for relative in reversed(certificate.get("subject", ())):
+        pairs = [f"{_SHORT_NAMES.get(key, key)}={_escaped(value)}" for key, value in relative]
+        parts.append("+".join(pairs))
+    return ",".join(parts)
+
+
+def _escaped(value: str) -> str:
+    # RFC 4514 §2.4: a leading "#" or space, a trailing space, and these characters.
+    text = "".join("\\" + c if c in '"+,;<>\\' else c for c in value).replace("\0", "\\00")
+    if text[:1] in ("#", " "):
+        text = "\\" + text
+    if text.endswith(" ") and len(text) > 1:
+        text = text[:-1] + "\\ "
+    return text
