@@ -11,8 +11,8 @@ AUTOBAHN ?=
 H2SPEC   ?=
 
 ROOMS    := http upgrade websocket http2 tunnel
-COMPILED := $(wildcard $(addprefix src/switchover/,http/_head*.p* websocket/_framing*.p* \
-    websocket/_masking*.p*))
+TYPED    := $(wildcard src/switchover/*/*.pxd)
+COMPILED := $(TYPED) $(wildcard src/switchover/*/*.pyx $(TYPED:_c.pxd=.py))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
