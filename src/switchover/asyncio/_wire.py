@@ -17,7 +17,8 @@ what it sends goes out with the same system call, and the loop need not go round
 from __future__ import annotations
 
 import os
-from asyncio import current_task
+import weakref
+from asyncio import CancelledError, current_task
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
@@ -34,8 +35,19 @@ _MUCH = 65536
 _JOINED = 8192
 #: So many pieces at most go into one call of writev(2): what POSIX guarantees.
 _VECTOR = 16
+#: The buffer that all connections of a loop read through. Larger ones fall out of the cache.
+_SHARED = 65536
 #: What a queued message counts for besides its length.
 _OVERHEAD = 64
+
+#: Transports that do nothing but send to a socket what is written to them.
+_PLAIN = {
+    ("asyncio.selector_events", "_SelectorSocketTransport"),
+    ("uvloop.loop", "TCPTransport"),
+    ("uvloop.loop", "UnixTransport"),
+}
+
+_shared_buffers: weakref.WeakKeyDictionary[Any, bytearray] = weakref.WeakKeyDictionary()
 
 _os_write: Callable[[int, Any], int] = os.write
 _os_writev: Callable[[int, Any], int] | None = getattr(os, "writev", None)
@@ -48,7 +60,15 @@ class Waiter:
     once instead of asking the loop to do so on its next round.
     """
 
-    __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_done", "_loop")
+    __slots__ = (
+        "_asyncio_future_blocking",
+        "_busy",
+        "_callback",
+        "_cancelled",
+        "_context",
+        "_done",
+        "_loop",
+    )
 
     def __init__(self, loop: Any) -> None:
         self._loop = loop
@@ -57,15 +77,19 @@ class Waiter:
         self._context: Context | None = None
         self._cancelled = False
         self._done = True
+        self._busy = False
 
     def rearm(self) -> Waiter:
-        """Return this waiter, ready to be awaited."""
+        """Return this waiter, ready to be awaited by a task that must be the only one."""
+        if self._busy:
+            raise RuntimeError("another task is waiting for a message of this connection")
         self._done = self._cancelled = False
+        self._busy = True
         return self
 
-    def waiting(self) -> bool:
-        """Whether a task awaits this."""
-        return not self._done
+    def busy(self) -> bool:
+        """Whether a task awaits this, or has not been resumed yet."""
+        return self._busy
 
     def __await__(self) -> Waiter:
         return self
@@ -129,12 +153,280 @@ class Waiter:
         return self._cancelled
 
     def result(self) -> None:
-        """Raise if the wait has been cancelled."""
+        """Raise if the wait has been cancelled; the task asks when it is resumed."""
+        self._busy = False
         if self._cancelled:
-            raise _cancelled_error()
+            raise CancelledError
 
 
-def _cancelled_error() -> BaseException:
-    from asyncio import CancelledError
+class Wire:
+    """Octets and messages between a machine and a transport."""
 
-    return CancelledError()
+    __slots__ = (
+        "_direct",
+        "_fd",
+        "_flush_scheduled",
+        "_high",
+        "_in_wake",
+        "_loop",
+        "_low",
+        "_machine",
+        "_muted",
+        "_queue",
+        "_queue_size",
+        "_reading_paused",
+        "_shared",
+        "_shared_octets",
+        "_transport",
+        "_waiter",
+        "_write_queued",
+        "_writing_paused",
+        "on_message",
+    )
+
+    def __init__(self, machine: Framing, high: int, low: int) -> None:
+        self._machine = machine
+        self._transport: Any = None
+        self._loop: Any = None
+        self._high = high
+        self._low = low
+        self.on_message: Callable[[Any, Any], Any] | None = None
+        # Reading.
+        self._shared: memoryview | None = None
+        self._shared_octets: bytearray | None = None
+        self._direct = False  # the next octets are read to where the machine wants them
+        self._muted = False  # messages are of no interest any more
+        self._in_wake = False
+        self._queue: deque[Any] | None = None
+        self._queue_size = 0  # 0 also while nobody has fallen behind
+        self._reading_paused = False
+        self._waiter: Waiter | None = None
+        # Writing.
+        self._fd = -1  # -1: through the transport
+        self._write_queued = True  # the transport may have something queued
+        self._writing_paused = False
+        self._flush_scheduled = False
+
+    # What a derived class decides.
+
+    def _event(self, event: Any) -> None:
+        raise NotImplementedError
+
+    def _callback_failed(self, error: Exception) -> None:
+        raise NotImplementedError
+
+    def _connection_ending(self) -> None:
+        raise NotImplementedError
+
+    def _closed_error(self) -> Exception:
+        raise NotImplementedError
+
+    def _attach(self, transport: Any, loop: Any) -> None:
+        """Work on ``transport`` from now on."""
+        self._transport = transport
+        self._loop = loop
+        self._shared_octets = octets = _shared_buffer(loop)
+        self._shared = memoryview(octets)
+        self._write_queued = True
+        self._fd = _plain_socket(transport)
+
+    # Reading: asyncio.BufferedProtocol.
+
+    def get_buffer(self, sizehint: int) -> memoryview | None:
+        """Return where the transport is to read to."""
+        if self._machine._wanted != 0:
+            buffer = self._machine.direct_buffer()
+            if buffer is not None:
+                self._direct = True
+                return buffer
+        self._direct = False
+        return self._shared
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what the transport has read."""
+        if self._direct:
+            self._direct = False
+            self._machine.filled(nbytes)
+        else:
+            self._machine.feed(self._shared_octets, 0, nbytes)
+        self._deliver()
+
+    def data_received(self, data: Any) -> None:
+        """Take octets that were read by somebody else."""
+        octets = bytearray(data)
+        self._machine.feed(octets, 0, len(octets))
+        self._deliver()
+
+    def _deliver(self) -> None:
+        """Hand on what has come, then send what that has made, in one go."""
+        machine = self._machine
+        events = machine._events
+        if events:
+            machine._events = []
+            self._in_wake = True
+            try:
+                if self.on_message is not None:
+                    self._call_back(events)
+                else:
+                    self._enqueue(events)
+            finally:
+                self._in_wake = False
+        if machine._out or machine._pong is not None:
+            self.flush()
+        if machine._ending:
+            self._connection_ending()
+
+    def _call_back(self, events: list[Any]) -> None:
+        for event in events:
+            if type(event) is not bytes and type(event) is not str and type(event) is not Fragment:
+                self._event(event)
+            elif not self._muted and self.on_message is not None:
+                try:
+                    self.on_message(self, event)
+                except Exception as error:
+                    self._callback_failed(error)
+
+    def _enqueue(self, events: list[Any]) -> None:
+        queue = self._queue
+        if queue is None:
+            self._queue = queue = deque()
+        for event in events:
+            if type(event) is bytes or type(event) is str or type(event) is Fragment:
+                if not self._muted:
+                    queue.append(event)
+            else:
+                self._event(event)
+        if queue:
+            if self._waiter is not None:
+                self._waiter.wake(True)
+            if queue:
+                self._measure(queue, len(events))
+
+    def _measure(self, queue: deque[Any], new: int) -> None:
+        """Pause reading if the application has fallen too far behind."""
+        size = 0
+        if len(queue) <= new:
+            self._queue_size = 0  # what is left is all new
+            new = len(queue)
+        for position in range(len(queue) - new, len(queue)):
+            size += _cost(queue[position])
+        self._queue_size += size
+        if self._queue_size > self._high and not self._reading_paused:
+            self._reading_paused = True
+            self._transport.pause_reading()
+
+    def _take(self) -> Any:
+        """Return the next message from the queue, which is not empty."""
+        queue = self._queue
+        assert queue is not None
+        message = queue.popleft()
+        if self._queue_size != 0:
+            self._queue_size = self._queue_size - _cost(message) if queue else 0
+            if self._reading_paused and self._queue_size <= self._low:
+                self._reading_paused = False
+                self._transport.resume_reading()
+        return message
+
+    # Writing.
+
+    def send_nowait(self, message: Any) -> None:
+        """Send a message, ``str`` as text and bytes-like as binary, without ever waiting.
+
+        What the peer does not take is kept, so who sends much looks at ``writing_paused``.
+        Raises :class:`~switchover.errors.ConnectionClosed` once a Close frame has been sent.
+        """
+        if not self._machine._sendable:
+            raise self._closed_error()
+        self._machine.send_message(message)
+        self._send_soon()
+
+    def _send_soon(self) -> None:
+        """Have the output sent at the end of the wake-up, or of this round of the loop."""
+        if self._machine._out_size > _MUCH:
+            self.flush()
+        elif not self._in_wake and not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush_scheduled_output)
+
+    def _flush_scheduled_output(self) -> None:
+        self._flush_scheduled = False
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what there is to send."""
+        machine = self._machine
+        # SEC-21: while the peer does not read, pongs wait, and only the latest is kept.
+        if self._writing_paused and not machine._out:
+            return
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if machine._pong is not None:
+            machine._send_pong()
+        size = machine._out_size
+        out = machine._out
+        machine._out = []
+        machine._out_size = 0
+        if self._write_queued and self._fd >= 0:
+            self._write_queued = transport.get_write_buffer_size() != 0
+        if len(out) == 1:
+            self._write_piece(out[0])
+        elif size <= _JOINED or len(out) > _VECTOR or _os_writev is None:
+            if out:
+                self._write_piece(b"".join(out))
+        else:
+            self._write_pieces(out)
+
+    def _write_piece(self, data: Any) -> None:
+        if self._fd >= 0 and not self._write_queued:
+            try:
+                sent = _os_write(self._fd, data)
+            except OSError:
+                sent = 0  # the socket is full, or broken: the transport will find out
+            if sent == len(data):
+                return
+            if sent > 0:
+                data = memoryview(data)[sent:]
+        self._write_queued = True
+        self._transport.write(data)
+
+    def _write_pieces(self, pieces: list[bytes]) -> None:
+        sent = 0
+        if self._fd >= 0 and not self._write_queued and _os_writev is not None:
+            try:
+                sent = _os_writev(self._fd, pieces)
+            except OSError:
+                sent = 0
+        for piece in pieces:
+            if sent >= len(piece):
+                sent -= len(piece)
+            else:
+                self._write_queued = True
+                self._transport.write(memoryview(piece)[sent:] if sent > 0 else piece)
+                sent = 0
+
+    @property
+    def writing_paused(self) -> bool:
+        """Whether the transport's buffer is over its high mark."""
+        return bool(self._writing_paused)
+
+
+def _cost(message: Any) -> int:
+    data = message.data if type(message) is Fragment else message
+    return len(data) + _OVERHEAD
+
+
+def _plain_socket(transport: Any) -> int:
+    """Return the descriptor of the socket under ``transport`` if it may be written to, or -1."""
+    kind = type(transport)
+    if os.name != "posix" or (kind.__module__, kind.__qualname__) not in _PLAIN:
+        return -1
+    socket = transport.get_extra_info("socket")
+    return -1 if socket is None else int(socket.fileno())
+
+
+def _shared_buffer(loop: Any) -> bytearray:
+    octets = _shared_buffers.get(loop)
+    if octets is None:
+        octets = _shared_buffers[loop] = bytearray(_SHARED)
+    return octets

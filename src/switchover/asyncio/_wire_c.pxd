@@ -1,0 +1,43 @@
+# C types for _wire.py, which is compiled under the name _wire_c.
+import cython
+
+from switchover.websocket._framing_c cimport Framing as CompiledFraming
+
+cdef Py_ssize_t _MUCH, _JOINED, _VECTOR, _OVERHEAD
+
+cdef Py_ssize_t _cost(object message) except -1
+
+cdef class Waiter:
+    cdef public bint _asyncio_future_blocking
+    cdef bint _busy, _cancelled, _done
+    cdef object _callback, _context, _loop
+
+    cpdef rearm(self)
+    cpdef wake(self, bint at_once)
+
+cdef class Wire:
+    cdef public CompiledFraming _machine
+    cdef public object _transport, _loop, on_message
+    cdef public object _shared
+    cdef public bytearray _shared_octets
+    cdef public Py_ssize_t _high, _low, _queue_size
+    cdef public bint _direct, _muted, _in_wake, _reading_paused
+    cdef public object _queue
+    cdef public Waiter _waiter
+    cdef public int _fd
+    cdef public bint _write_queued, _writing_paused, _flush_scheduled
+
+    @cython.locals(machine=CompiledFraming, events=list)
+    cdef _deliver(self)
+    cdef _call_back(self, list events)
+    cdef _enqueue(self, list events)
+    @cython.locals(size=Py_ssize_t, position=Py_ssize_t)
+    cdef _measure(self, object queue, Py_ssize_t new)
+    cpdef _take(self)
+    cpdef _send_soon(self)
+    @cython.locals(machine=CompiledFraming, size=Py_ssize_t, out=list)
+    cpdef flush(self)
+    @cython.locals(sent=Py_ssize_t)
+    cdef _write_piece(self, object data)
+    @cython.locals(sent=Py_ssize_t)
+    cdef _write_pieces(self, list pieces)

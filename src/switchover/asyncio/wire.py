@@ -1,0 +1,21 @@
+"""The part of a WebSocket that runs for every message, in the fastest build there is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from switchover.websocket.framing import COMPILED as _FRAMING_COMPILED
+
+__all__ = ["COMPILED", "Waiter", "Wire"]
+
+if TYPE_CHECKING or not _FRAMING_COMPILED:
+    # The compiled one reaches into the machine in C, so it needs the compiled machine.
+    from switchover.asyncio._wire import Waiter, Wire
+else:
+    try:
+        from switchover.asyncio._wire_c import Waiter, Wire
+    except ImportError:
+        from switchover.asyncio._wire import Waiter, Wire
+
+#: Whether it runs compiled.
+COMPILED: bool = Wire.__module__.endswith("_c")
