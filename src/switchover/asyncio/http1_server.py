@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from switchover.asyncio.deadlines import Deadline, Deadlines
 from switchover.asyncio.exchange import Handler, PeerFacts
@@ -99,7 +99,8 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
     # The transport's side.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        # uvloop's transports have the methods, and not the base class.
+        transport = cast("asyncio.Transport", transport)
         self._transport = transport
         refusal = self.server.admit(self, transport)
         if refusal is not None:

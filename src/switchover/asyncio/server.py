@@ -11,7 +11,7 @@ import ssl as ssl_module
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from email.utils import formatdate
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from switchover.asyncio.exchange import Exchange, Handler
 from switchover.asyncio.http1_server import HTTP1ServerProtocol
@@ -176,8 +176,7 @@ class Server:
             _goodbye(protocol)
         await self._drained(self.settings.timeouts.shutdown if grace is None else grace)
         for transport in list(self.connections.values()):
-            if isinstance(transport, asyncio.Transport):
-                transport.abort()
+            cast("asyncio.Transport", transport).abort()
         for task in list(self._tasks):
             task.cancel()
         if self._tasks:
