@@ -67,7 +67,8 @@ class SameOrigin:
         if origin is None:
             return None if self._allow_missing else _MISSING
         own = self._own_origin(request)
-        if _normalised(origin) == own:
+        # What is no origin on either side is None, and not the same as anything.
+        if own is not None and _normalised(origin) == own:
             return None
         return (
             f"Origin is {show(origin)}, and this server is {show(own or '')} (from Host and the"
