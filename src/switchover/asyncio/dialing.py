@@ -64,8 +64,8 @@ async def open_connection(
         return await loop.create_connection(
             factory, sock=route.sock, **tls  # type: ignore[arg-type]  # keywords by case
         )
-    if not _is_address(url.host):
-        tls["happy_eyeballs_delay"] = 0.25
+    if isinstance(loop, asyncio.BaseEventLoop) and not _is_address(url.host):
+        tls["happy_eyeballs_delay"] = 0.25  # uvloop tries one address after the other
     return await loop.create_connection(
         factory, url.host, url.port, local_addr=route.local_address, **tls  # type: ignore[arg-type]  # keywords by case
     )

@@ -57,6 +57,7 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
         "_loop",
         "_machine",
         "_over",
+        "_owed",
         "_pumping",
         "_reading_paused",
         "_selection",
@@ -81,6 +82,7 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
         self._machine = machine or ServerConnection(
             limits=settings.limits, date=server.date, server_name=settings.server_name
         )
+        self._owed = machine is not None
         self._chain = chain
         self._facts: PeerFacts | None = None
         self._transport: asyncio.Transport | None = None
@@ -222,6 +224,11 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
     def _on_request(self, event: RequestReceived) -> None:
         self._disarm()
         request = event.request
+        if self._owed:
+            # The answer to the request that asked for the switch to what is above us.
+            self._owed = False
+            self._start_exchange(request)
+            return
         if request.method == "CONNECT":
             self._on_connect(request)
             return

@@ -17,6 +17,7 @@ from switchover.asyncio.exchange import Exchange, Handler
 from switchover.asyncio.http1_server import HTTP1ServerProtocol
 from switchover.asyncio.reports import Observer
 from switchover.asyncio.settings import ServerSettings
+from switchover.asyncio.websocket import WebSocket
 from switchover.errors import LocalProtocolError
 from switchover.http.fields import Fields
 from switchover.http.messages import Request, Response
@@ -300,6 +301,8 @@ def _goodbye(protocol: asyncio.BaseProtocol) -> None:
     shutdown: Callable[[], None] | None = getattr(protocol, "shutdown", None)
     if shutdown is not None:
         shutdown()
+    elif isinstance(protocol, WebSocket):
+        protocol.close_nowait(1001, "the server is shutting down")
 
 
 def _host(transport: asyncio.BaseTransport) -> str:

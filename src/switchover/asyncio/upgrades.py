@@ -1,4 +1,4 @@
-"""What a server can be told to switch to: ``token()`` for any protocol on an octet tunnel."""
+"""``token()``: let a server switch to any protocol, on an octet tunnel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from switchover.asyncio.server import Server
     from switchover.upgrade.decisions import Select
 
-__all__ = ["TokenSuccessor", "TunnelHandler", "Verdict", "token"]
+__all__ = [
+    "Accept",
+    "TokenSuccessor",
+    "TunnelHandler",
+    "Verdict",
+    "token",
+]
 
 logger = logging.getLogger("switchover.server")
 
@@ -29,7 +35,8 @@ TunnelHandler = Callable[[Tunnel], Awaitable[None]]
 #: What a server says to a request before it switches: ``None`` or fields for the 101 to go
 #: on, an ordinary response to refuse.
 Verdict = Fields | Response | None
-_Accept = Callable[[Request, bytes], Verdict | Awaitable[Verdict]]
+#: Asked before the switch, with the request and its content.
+Accept = Callable[[Request, bytes], Verdict | Awaitable[Verdict]]
 
 
 def token(
@@ -42,7 +49,7 @@ def token(
     methods: Collection[str] | None = frozenset({"GET"}),
     content: ContentRule = ContentRule.REFUSE,
     content_limit: int = DEFAULT_CONTENT_LIMIT,
-    accept: _Accept | None = None,
+    accept: Accept | None = None,
     required: bool = False,
     secure: bool | None = None,
     extended_connect: bool = True,
@@ -79,7 +86,7 @@ def token(
 class TokenSuccessor:
     """Makes a tunnel of a connection that has been switched, and runs its handler."""
 
-    def __init__(self, handler: TunnelHandler, accept: _Accept | None = None) -> None:
+    def __init__(self, handler: TunnelHandler, accept: Accept | None = None) -> None:
         self._handler = handler
         self._accept = accept
         if accept is not None:

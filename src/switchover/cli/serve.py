@@ -86,7 +86,8 @@ def _demonstration(
 ) -> Any:
     from switchover.asyncio.server import Server as PlainServer
     from switchover.asyncio.tls_upgrade import tls
-    from switchover.asyncio.upgrades import token, websocket
+    from switchover.asyncio.upgrades import token
+    from switchover.asyncio.websocket_upgrade import websocket
 
     demonstration = Demonstration()
     upgrades: list[Any] = [

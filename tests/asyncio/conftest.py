@@ -1,0 +1,129 @@
+"""Servers, certificates and raw connections for the tests on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import ipaddress
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from switchover.asyncio.exchange import Exchange
+from switchover.asyncio.server import Server
+from switchover.http.messages import Response
+
+Serve = Callable[..., Awaitable[Server]]
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A self-signed certificate for localhost and 127.0.0.1, with its key, in one PEM file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=2))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    path.write_bytes(
+        made.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return path
+
+
+@pytest.fixture
+def server_context(certificate: Path) -> ssl.SSLContext:
+    """A server's TLS context with that certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
+
+
+@pytest.fixture
+def client_context(certificate: Path) -> ssl.SSLContext:
+    """A client's TLS context that trusts that certificate, and verifies."""
+    return ssl.create_default_context(cafile=str(certificate))
+
+
+async def answer(exchange: Exchange) -> None:
+    """Say what was asked: method, target and content."""
+    content = b""
+    while piece := await exchange.receive_content():
+        content += piece
+    text = f"{exchange.request.method} {exchange.request.target} {content.decode('latin-1')}"
+    await exchange.send_response(Response.text(200, text), end=True)
+
+
+@pytest.fixture
+def application() -> Callable[[Exchange], Awaitable[None]]:
+    """An application that answers with method, target and content of the request."""
+    return answer
+
+
+class RawConnection:
+    """A client that sends and expects octets, and knows nothing of HTTP."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, data: bytes) -> None:
+        """Send ``data``."""
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def expect(self, data: bytes) -> None:
+        """Read as many octets as ``data`` has, and compare."""
+        async with asyncio.timeout(5):
+            assert await self.reader.readexactly(len(data)) == data
+
+    async def head(self) -> bytes:
+        """Read a message head, up to and with its empty line."""
+        async with asyncio.timeout(5):
+            return await self.reader.readuntil(b"\r\n\r\n")
+
+    async def rest(self) -> bytes:
+        """Read to the end."""
+        async with asyncio.timeout(5):
+            return await self.reader.read()
+
+
+@pytest.fixture
+def raw() -> Callable[[Server], object]:
+    """Connect to a server with plain octets: ``async with raw(server) as connection``."""
+
+    @asynccontextmanager
+    async def connect(server: Server) -> AsyncIterator[RawConnection]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        try:
+            yield RawConnection(reader, writer)
+        finally:
+            writer.transport.abort()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    return connect
