@@ -1,0 +1,1 @@
+"""What measures switchover against its peers, in one run, on one machine."""
