@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,7 +55,7 @@ class Served:
 
     def statuses(self) -> list[int]:
         """The status of each response sent, none of whose content looks like a head."""
-        return [int(part[4:7]) for part in self.sent.split(b"HTTP/")[1:]]
+        return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", self.sent)]
 
     def refused(self, status: int) -> bool:
         """One error answer with this status, then the end: nothing else has been sent."""

@@ -187,11 +187,9 @@ class ServerConnection:
         """
         if type(data) is not bytes:
             data = bytes(data)
-        if self._request_state is RequestState.COMPLETE:
-            self._held.hold(data)
-        elif self._request_state is RequestState.SWITCHED:
+        if self._request_state is RequestState.SWITCHED:
             raise LocalProtocolError("the connection has left HTTP/1.1: not mine to read")
-        elif self._request_state is not RequestState.CLOSED and not self._eof:
+        if not self._eof:
             self._process(data, 0)
 
     def receive_eof(self) -> None:
