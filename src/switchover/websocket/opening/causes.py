@@ -32,7 +32,7 @@ def likely_cause(request: Request, response: Response) -> str:
     """Return the likely cause of a failure, empty where there is nothing to say."""
     status = response.status
     if status == 101:
-        return _cause_of_bad_switch(request, response)
+        return _cause_of_bad_switch(response)
     if status == 426:
         return _cause_of_426(response)
     if 300 <= status <= 399:
@@ -46,11 +46,9 @@ def likely_cause(request: Request, response: Response) -> str:
     return _BY_STATUS.get(status, "")
 
 
-def _cause_of_bad_switch(request: Request, response: Response) -> str:
+def _cause_of_bad_switch(response: Response) -> str:
     if "sec-websocket-accept" not in response.fields:
         return "whatever answered 101 did not read the request as a WebSocket handshake"
-    if "sec-websocket-accept" in request.fields:
-        return ""
     return "the server, or a proxy on the way, does not follow RFC 6455"
 
 
