@@ -228,10 +228,11 @@ class Tunnel(asyncio.Protocol):
             raise self._broken
         self._sent_eof = True
         assert self._transport is not None
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-        elif self._eof:
+        if self._eof:
+            # Both directions have ended; no transport would close by itself now.
             self._transport.close()
+        elif self._transport.can_write_eof():
+            self._transport.write_eof()
         if self._gate.closed:
             await self._gate.passed()
 
