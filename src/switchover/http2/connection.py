@@ -96,6 +96,16 @@ class Connection:
         return self._engine.peer
 
     @property
+    def limits(self) -> Limits:
+        """What a peer may make this connection do."""
+        return self._limits
+
+    @property
+    def content_waits(self) -> bool:
+        """Whether content waits for the peer's window on any stream; see check_stalls()."""
+        return bool(self._engine.blocked)
+
+    @property
     def open_streams(self) -> int:
         """How many streams are open, or half closed."""
         return len(self._engine.streams)

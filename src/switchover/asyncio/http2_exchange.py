@@ -1,0 +1,219 @@
+"""An exchange on a stream of an HTTP/2 connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from switchover.asyncio.deadlines import Deadlines
+from switchover.asyncio.exchange import Exchange, PeerFacts
+from switchover.errors import Disconnected, LocalProtocolError
+from switchover.http.fields import Fields
+from switchover.http.messages import Request, Response
+from switchover.http2.codes import ErrorCode
+from switchover.upgrade.offers import Offer
+
+if TYPE_CHECKING:
+    from switchover.asyncio.http2_server import HTTP2ServerProtocol
+    from switchover.asyncio.server import Server
+
+__all__ = ["HTTP2Exchange"]
+
+
+class HTTP2Exchange(Exchange):
+    """One request and its answer on a stream."""
+
+    __slots__ = (
+        "_content",
+        "_content_complete",
+        "_driver",
+        "_left",
+        "_waiter",
+        "_window_waiter",
+        "offer",
+        "request",
+        "response_complete",
+        "response_started",
+        "response_status",
+        "stream_id",
+        "trailers",
+    )
+
+    def __init__(
+        self, driver: HTTP2ServerProtocol, stream_id: int, request: Request, offer: Offer | None
+    ) -> None:
+        self.stream_id = stream_id
+        self.request = request
+        self.offer = offer
+        self.trailers: Fields | None = None
+        self.response_started = False
+        self.response_complete = False
+        self.response_status = 0
+        self._driver = driver
+        self._content: deque[bytes] = deque()
+        self._content_complete = False
+        self._left = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._window_waiter: asyncio.Future[None] | None = None
+
+    @property
+    def server(self) -> Server:
+        return self._driver.server
+
+    @property
+    def facts(self) -> PeerFacts:
+        return self._driver.facts
+
+    # Content of the request.
+
+    async def receive_content(self) -> bytes:
+        if not self._content and not self._content_complete:
+            self._driver.machine.send_continue(self.stream_id)
+            self._driver.send_soon()
+            await self._more_content()
+        if self._content:
+            data = self._content.popleft()
+            # Only now may the client send as much again.
+            self._driver.machine.acknowledge(self.stream_id, len(data))
+            self._driver.send_soon()
+            return data
+        if self._content_complete:
+            return b""
+        raise Disconnected("the client left before its request was complete")
+
+    async def _more_content(self) -> None:
+        loop = asyncio.get_running_loop()
+        seconds = self.server.settings.timeouts.content
+        deadline = None if seconds is None else Deadlines.of(loop).set(seconds, self._too_slow)
+        try:
+            while not (self._content or self._content_complete or self._left):
+                await self._wait()
+        finally:
+            if deadline is not None:
+                deadline.cancel()
+
+    def _too_slow(self) -> None:
+        self._driver.machine.reset(self.stream_id, ErrorCode.CANCEL)
+        self._driver.send_soon()
+        self._driver.forget(self.stream_id)
+        self.peer_left()
+
+    async def wait_disconnected(self) -> None:
+        while not (self._left or self.response_complete):
+            await self._wait()
+
+    @property
+    def left(self) -> bool:
+        """The peer has left; nobody waits for an answer."""
+        return self._left
+
+    def content_arrived(self, data: bytes) -> None:
+        """Take a piece of the request's content from the driver."""
+        self._content.append(data)
+        self._wake()
+
+    def content_ended(self, trailers: Fields) -> None:
+        """The request is complete."""
+        self._content_complete = True
+        self.trailers = trailers
+        self._wake()
+
+    def peer_left(self) -> None:
+        """The stream is reset, or the connection is lost."""
+        self._left = True
+        self._content.clear()
+        self._wake()
+        self.window_opened()
+
+    def window_opened(self) -> None:
+        """Content that waits may go on."""
+        waiter, self._window_waiter = self._window_waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # The response.
+
+    async def send_interim(self, response: Response) -> None:
+        self._check_open()
+        self._driver.machine.send_interim(self.stream_id, response)
+        self._driver.send_soon()
+
+    async def send_response(self, response: Response, *, end: bool = False) -> None:
+        self._check_open()
+        if self.response_started:
+            raise LocalProtocolError("the response has been started already", rule="RFC 9110 §15")
+        taken = self._driver.machine.send_response(self.stream_id, response, end=end)
+        self.response_started = True
+        self.response_status = response.status
+        if taken < len(response.content):
+            await self._send_rest(memoryview(response.content)[taken:], end=end)
+        await self._sent(end=end)
+
+    async def send_content(self, data: bytes) -> None:
+        self._check_open()
+        taken = self._driver.machine.send_content(self.stream_id, data)
+        if taken < len(data):
+            await self._send_rest(memoryview(data)[taken:], end=False)
+        await self._sent()
+
+    async def _send_rest(self, rest: memoryview, *, end: bool) -> None:
+        """Send ``rest`` as the client grants window for it: no more than this one piece waits."""
+        while rest:
+            self._driver.send_soon()
+            if self._driver.machine.send_window(self.stream_id) == 0:
+                self._window_waiter = asyncio.get_running_loop().create_future()
+                await self._window_waiter
+            if self._driver.gate.closed:
+                await self._driver.gate.passed()
+            self._check_open()
+            taken = self._driver.machine.send_content(self.stream_id, rest, end=end)
+            rest = rest[taken:]
+
+    async def send_end(self, trailers: Fields | None = None) -> None:
+        self._check_open()
+        self._driver.machine.send_end(self.stream_id, trailers)
+        await self._sent(end=True)
+
+    async def switch(
+        self, protocol: str, fields: Fields, successor: asyncio.BaseProtocol, *, status: int = 0
+    ) -> None:
+        self._check_open()
+        if self.response_started:
+            raise LocalProtocolError("the response has been started already", rule="RFC 9110 §15")
+        response = Response(status or 200, fields, version="2")
+        self._driver.machine.switch(self.stream_id, response, protocol)
+        self.response_started = self.response_complete = True
+        self.response_status = response.status
+        content, self._content = list(self._content), deque()
+        self._driver.switch_to(self, successor, content, ended=self._content_complete)
+
+    def abort(self) -> None:
+        self.response_complete = True
+        self._driver.machine.reset(self.stream_id, ErrorCode.INTERNAL_ERROR)
+        self._driver.forget(self.stream_id)
+        self._driver.send_soon()
+
+    async def _sent(self, *, end: bool = False) -> None:
+        if end:
+            self._driver.response_completed(self)
+            self._wake()
+        self._driver.send_soon()
+        if self._driver.gate.closed:
+            await self._driver.gate.passed()
+
+    def _check_open(self) -> None:
+        if self._left:
+            raise Disconnected("the client has left")
+        if self.response_complete:
+            raise LocalProtocolError("the response is complete", rule="RFC 9110 §15")
+
+    async def _wait(self) -> None:
+        if self._waiter is None or self._waiter.done():
+            self._waiter = asyncio.get_running_loop().create_future()
+        # Two may wait (for content, and for the peer to leave): neither may cancel the other.
+        await asyncio.shield(self._waiter)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

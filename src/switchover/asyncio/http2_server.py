@@ -1,0 +1,409 @@
+"""The driver of a server's HTTP/2 connection: an exchange for each stream.
+
+Reached by prior knowledge, by ALPN, and by the h2c Upgrade of HTTP/1.1. A CONNECT that is
+accepted turns its stream into a transport, on which the successors of HTTP/1.1 run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from switchover.asyncio.deadlines import Deadline
+from switchover.asyncio.exchange import Handler, PeerFacts
+from switchover.asyncio.http2_driver import HTTP2Protocol
+from switchover.asyncio.http2_exchange import HTTP2Exchange
+from switchover.asyncio.http2_stream import StreamTransport, reset_error
+from switchover.asyncio.reports import Report
+from switchover.asyncio.switching import Switching
+from switchover.errors import Disconnected, LocalProtocolError, TunnelBroken
+from switchover.http.events import (
+    ContentReceived,
+    Failed,
+    MessageComplete,
+    PeerClosed,
+    RequestReceived,
+    Switched,
+)
+from switchover.http.messages import Request, Response
+from switchover.http2.codes import ErrorCode
+from switchover.http2.events import (
+    GoAway,
+    SettingsReceived,
+    StreamEvent,
+    StreamReset,
+    WindowOpened,
+)
+from switchover.http2.server import ServerConnection
+from switchover.http2.settings import Settings
+from switchover.upgrade.decisions import Answer, Select, decide, switching_response
+from switchover.upgrade.offers import offered
+
+if TYPE_CHECKING:
+    from switchover.asyncio.server import Server
+
+__all__ = ["HTTP2ServerProtocol", "http2_settings"]
+
+logger = logging.getLogger("switchover.server")
+
+#: How long a peer may take to answer the PING of a graceful end.
+_DRAIN_SECONDS = 1.0
+
+
+def http2_settings(server: Server) -> Settings:
+    """Return what ``server`` allows its HTTP/2 clients."""
+    # RFC 8441 §3 allows it; browsers then use it for every WebSocket, so it is said only where
+    # something registered can be reached so.
+    extended = any(upgrade.extended_connect for upgrade in server.registry.upgrades)
+    return Settings(
+        max_header_list_size=server.settings.limits.field_section,
+        enable_connect_protocol=extended,
+    )
+
+
+class HTTP2ServerProtocol(HTTP2Protocol):
+    """Drives one HTTP/2 connection of ``server``."""
+
+    _machine: ServerConnection
+
+    def __init__(
+        self,
+        server: Server,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        machine: ServerConnection | None = None,
+        chain: tuple[str, ...] = ("HTTP/2",),
+    ) -> None:
+        self.server = server
+        super().__init__(
+            machine or new_machine(server, loop),
+            loop,
+            chain=chain,
+            write_timeout=server.settings.timeouts.content,
+        )
+        self._exchanges: dict[int, HTTP2Exchange] = {}
+        self._selections: dict[int, Select] = {}
+        self._deadline: Deadline | None = None
+        self._begun = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        refusal = self.server.admit(self, transport)
+        if refusal is not None:
+            self._machine.close(ErrorCode.ENHANCE_YOUR_CALM, "the server takes no connections")
+        # RFC 7540 §3.5: the preface has a deadline, after a 101 as well.
+        self._arm(self.server.settings.timeouts.switch, self._too_slow)
+        super().connection_made(transport)
+
+    def _lost(self, error: Exception | None) -> None:
+        self._disarm()
+        self.server.dismiss(self)
+        self._leave_all(error)
+
+    def _leave_all(self, error: Exception | None) -> None:
+        for exchange in list(self._exchanges.values()):
+            exchange.peer_left()
+        self._exchanges.clear()
+        broken = TunnelBroken("the connection under the stream was lost")
+        broken.__cause__ = error
+        for tunnel in list(self._tunnels.values()):
+            tunnel.lose(broken)
+
+    # What the server, the exchanges and the streams may ask.
+
+    @property
+    def machine(self) -> ServerConnection:
+        """The machine that this driver drives."""
+        return self._machine
+
+    def shutdown(self) -> None:
+        """Finish what is under way, take nothing new, then close."""
+        if self._over:
+            return
+        self._machine.shutdown()
+        self._deadlines.set(_DRAIN_SECONDS, self._drain_no_longer)
+        self.send_soon()
+
+    def _drain_no_longer(self) -> None:
+        self._machine.shutdown()
+        self.send_soon()
+
+    def forget(self, stream_id: int) -> None:
+        """The stream needs nothing more."""
+        self._exchanges.pop(stream_id, None)
+        self._tunnels.pop(stream_id, None)
+        self._watch_idle()
+
+    def response_completed(self, exchange: HTTP2Exchange) -> None:
+        """The answer to ``exchange`` is complete."""
+        exchange.response_complete = True
+        # RFC 9113 §8.1: the client need not send what nobody will read.
+        self._machine.reset(exchange.stream_id, ErrorCode.NO_ERROR)
+        self.forget(exchange.stream_id)
+        self.server.log_access(exchange, self)
+
+    def switch_to(
+        self,
+        exchange: HTTP2Exchange,
+        successor: asyncio.BaseProtocol,
+        content: list[bytes],
+        *,
+        ended: bool,
+    ) -> None:
+        """Finish an exchange's own switch: ``successor`` takes the stream over."""
+        transport = self._open_tunnel(exchange.stream_id, content, ended=ended)
+        self._report("switched", exchange.request, protocol=exchange.request.protocol or "CONNECT")
+        self.server.enlist(successor, transport)
+        transport.set_protocol(successor)
+        successor.connection_made(transport)
+        self.send_soon()
+
+    def _open_tunnel(self, stream_id: int, content: list[bytes], *, ended: bool) -> StreamTransport:
+        self._exchanges.pop(stream_id, None)
+        transport = StreamTransport(self, stream_id, self._loop)
+        self._tunnels[stream_id] = transport
+        for piece in content:
+            transport.receive(piece)
+        if ended:
+            transport.receive_eof()
+        return transport
+
+    # Events.
+
+    def _on_event(self, event: Any) -> None:
+        if type(event) is StreamEvent:
+            _ON_STREAM[type(event.event)](self, event.stream_id, event.event)
+        else:
+            _ON_CONNECTION[type(event)](self, event)
+
+    def _on_request(self, stream_id: int, event: RequestReceived) -> None:
+        self._disarm()
+        request = event.request
+        if request.method == "CONNECT" and request.protocol is None:
+            self._on_connect(stream_id, request)
+        elif request.protocol is None and not self.server.registry.requires_switch:
+            self._run(self._make_exchange(stream_id, request), self.server.handler_for(request))
+        else:
+            self._decide(stream_id, request)
+
+    def _decide(self, stream_id: int, request: Request) -> None:
+        try:
+            decision = decide(
+                request, self.server.registry, secure=self.facts.protected, peer=self.facts
+            )
+        except LocalProtocolError as error:
+            logger.error("%s: cannot be decided: %s", told(request), error)
+            self._answer(stream_id, Response.text(500, "Internal Server Error\n"))
+            return
+        if isinstance(decision, Select):
+            self._select(stream_id, request, decision)
+        elif isinstance(decision, Answer):
+            logger.info("%s: %s (%s)", told(request), decision.reason, decision.rule)
+            self._report("refused", request, decision.reason, decision.rule)
+            self._answer(stream_id, decision.response)
+        else:
+            self._run(self._make_exchange(stream_id, request), self.server.handler_for(request))
+
+    def _select(self, stream_id: int, request: Request, selection: Select) -> None:
+        hook = getattr(selection.upgrade.successor, "consider", None)
+        if hook is not None:
+            exchange = self._make_exchange(stream_id, request)
+            self._run(exchange, lambda exchange: hook(exchange, selection, b""))
+            return
+        self._selections[stream_id] = selection
+        self._machine.switch(stream_id, switching_response(selection), selection.protocol)
+
+    def _on_switched(self, stream_id: int, event: Switched) -> None:
+        selection = self._selections.pop(stream_id, None)
+        if selection is None:
+            return  # an exchange's own switch: see switch_to
+        switching = Switching(
+            server=self.server,
+            protocol=event.protocol,
+            request=event.request,
+            response=event.response,
+            content=b"",
+            selection=selection,
+            # Of its own: successors write their chain into it.
+            facts=PeerFacts(self._transport, self._chain),
+            trailing_data=b"",
+        )
+        self._report("switched", event.request, protocol=event.protocol)
+        transport = self._open_tunnel(stream_id, [], ended=False)
+        selection.upgrade.successor.attach(switching, transport)
+
+    def _on_connect(self, stream_id: int, request: Request) -> None:
+        handler = self.server.connect
+        if handler is not None:
+            self._run(self._make_exchange(stream_id, request), handler)
+            return
+        logger.info("%s: CONNECT is not served here", told(request))
+        text = "Not Implemented: this server makes no tunnels.\n"
+        self._answer(stream_id, Response.text(501, text))
+
+    def _answer(self, stream_id: int, response: Response) -> None:
+        """Send a short response in full, or end the stream if its window does not take it."""
+        self._machine.send_response(stream_id, response, end=True)
+        self._machine.reset(stream_id, ErrorCode.NO_ERROR)
+        self._watch_idle()
+
+    def _on_content(self, stream_id: int, event: ContentReceived) -> None:
+        tunnel = self._tunnels.get(stream_id)
+        if tunnel is not None:
+            tunnel.receive(event.data)
+            return
+        exchange = self._exchanges.get(stream_id)
+        if exchange is not None:
+            exchange.content_arrived(event.data)
+        else:
+            self._machine.acknowledge(stream_id, len(event.data))
+
+    def _on_complete(self, stream_id: int, event: MessageComplete) -> None:
+        tunnel = self._tunnels.get(stream_id)
+        if tunnel is not None:
+            tunnel.receive_eof()
+            return
+        exchange = self._exchanges.get(stream_id)
+        if exchange is not None:
+            exchange.content_ended(event.trailers)
+
+    def _on_reset(self, event: StreamReset) -> None:
+        if event.error is not None:
+            logger.info("bad stream from %s: %s", self.facts.peername, event.error)
+        tunnel = self._tunnels.get(event.stream_id)
+        if tunnel is not None:
+            tunnel.lose(reset_error(event.code))
+        exchange = self._exchanges.pop(event.stream_id, None)
+        if exchange is not None:
+            exchange.peer_left()
+        self._watch_idle()
+
+    def _on_window(self, event: WindowOpened) -> None:
+        tunnel = self._tunnels.get(event.stream_id)
+        if tunnel is not None:
+            tunnel.window_opened()
+            return
+        exchange = self._exchanges.get(event.stream_id)
+        if exchange is not None:
+            exchange.window_opened()
+
+    def _on_settings(self, event: SettingsReceived) -> None:
+        if not self._begun:
+            self._begun = True
+            self._disarm()
+            self._watch_idle()
+
+    def _on_goaway(self, event: GoAway) -> None:
+        if event.code != ErrorCode.NO_ERROR:
+            logger.info("%s leaves: %r", self.facts.peername, event.debug[:200])
+
+    def _on_failed(self, event: Failed) -> None:
+        self._disarm()
+        logger.info("bad connection from %s: %s", self.facts.peername, event.error)
+        self._leave_all(event.error)
+
+    def _on_peer_closed(self, event: PeerClosed) -> None:
+        self._disarm()
+
+    # The application's side.
+
+    def _make_exchange(self, stream_id: int, request: Request) -> HTTP2Exchange:
+        offer = None if request.protocol is None else offered(request)
+        exchange = HTTP2Exchange(self, stream_id, request, offer)
+        self._exchanges[stream_id] = exchange
+        return exchange
+
+    def _run(self, exchange: HTTP2Exchange, handler: Handler) -> None:
+        self.server.spawn(self._handle(exchange, handler), self._loop)
+
+    async def _handle(self, exchange: HTTP2Exchange, handler: Handler) -> None:
+        try:
+            await handler(exchange)
+        except Disconnected:
+            logger.debug("%s: the client left", told(exchange.request))
+        except LocalProtocolError as error:
+            logger.error("%s: the application: %s", told(exchange.request), error)
+        except Exception:
+            logger.exception("%s: the application failed", told(exchange.request))
+        finally:
+            self._finish(exchange)
+
+    def _finish(self, exchange: HTTP2Exchange) -> None:
+        """An application that leaves its answer open is answered for."""
+        if exchange.response_complete or exchange.left or self._over:
+            return
+        if exchange.response_started:
+            logger.error("%s: the response was left incomplete", told(exchange.request))
+            exchange.abort()
+            return
+        text = "Internal Server Error: the application gave no answer.\n"
+        self._machine.send_response(exchange.stream_id, Response.text(500, text), end=True)
+        exchange.response_started = True
+        self.response_completed(exchange)
+        self.send_soon()
+
+    def _report(
+        self, outcome: str, request: Request, reason: str = "", rule: str = "", protocol: str = ""
+    ) -> None:
+        observer = self.server.observer
+        if observer is not None:
+            peer = self.facts.peername
+            observer(Report(outcome, request, peer, protocol or None, reason, rule))
+
+    # Deadlines.
+
+    def _watch_idle(self) -> None:
+        if self._begun and not (self._exchanges or self._tunnels or self._machine.open_streams):
+            self._arm(self.server.settings.timeouts.idle, self._idle_too_long)
+
+    def _arm(self, seconds: float | None, callback: Callable[[], None]) -> None:
+        self._disarm()
+        if seconds is not None:
+            self._deadline = self._deadlines.set(seconds, callback)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_slow(self) -> None:
+        logger.info("%s: the HTTP/2 preface did not arrive in time", self.facts.peername)
+        self._machine.close(ErrorCode.SETTINGS_TIMEOUT, "the preface did not arrive in time")
+        self.send_soon()
+
+    def _idle_too_long(self) -> None:
+        self._machine.close(ErrorCode.NO_ERROR, "the connection was idle")
+        self.send_soon()
+
+
+def new_machine(server: Server, loop: asyncio.AbstractEventLoop) -> ServerConnection:
+    """Return the machine of a connection that begins with HTTP/2."""
+    return ServerConnection(
+        clock=loop.time,
+        settings=http2_settings(server),
+        date=server.date,
+        server_name=server.settings.server_name,
+    )
+
+
+def told(request: Request) -> str:
+    """Name a request in a log line, with the peer's octets escaped (SEC-44)."""
+    return f"{request.method} {ascii(request.target)[1:-1]}"
+
+
+_ON_STREAM: dict[type[Any], Callable[[HTTP2ServerProtocol, int, Any], None]] = {
+    RequestReceived: HTTP2ServerProtocol._on_request,
+    ContentReceived: HTTP2ServerProtocol._on_content,
+    MessageComplete: HTTP2ServerProtocol._on_complete,
+    Switched: HTTP2ServerProtocol._on_switched,
+}
+_ON_CONNECTION: dict[type[Any], Callable[[HTTP2ServerProtocol, Any], None]] = {
+    StreamReset: HTTP2ServerProtocol._on_reset,
+    WindowOpened: HTTP2ServerProtocol._on_window,
+    SettingsReceived: HTTP2ServerProtocol._on_settings,
+    GoAway: HTTP2ServerProtocol._on_goaway,
+    Failed: HTTP2ServerProtocol._on_failed,
+    PeerClosed: HTTP2ServerProtocol._on_peer_closed,
+}

@@ -1,0 +1,307 @@
+"""A stream of an HTTP/2 connection as a transport (RFC 8441 §5, RFC 9113 §8.5).
+
+What is switched to on a stream runs on the same successors as on a connection of its own:
+END_STREAM stands for the end of data, RST_STREAM for a reset, and the windows of HTTP/2 for
+the backpressure of TCP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from switchover.asyncio.deadlines import Deadline, Deadlines
+from switchover.asyncio.flow import feed
+from switchover.errors import TunnelBroken
+from switchover.http2.codes import ErrorCode, describe
+from switchover.http2.connection import Connection
+
+__all__ = ["StreamOwner", "StreamTransport", "reset_error"]
+
+_HIGH_MARK = 64 * 1024
+#: What a peer may still send, and how long, after we have closed: then the stream is reset.
+_LINGER_OCTETS = 64 * 1024
+_LINGER_SECONDS = 10.0
+
+
+class StreamOwner(Protocol):
+    """The driver of the connection a stream belongs to."""
+
+    @property
+    def machine(self) -> Connection:
+        """The HTTP/2 machine."""
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The transport under the connection."""
+
+    @property
+    def congested(self) -> bool:
+        """Whether the transport under the connection has more to write than it should."""
+
+    def send_soon(self) -> None:
+        """Write what the machine has ready, at the end of this round of the loop."""
+
+    def forget(self, stream_id: int) -> None:
+        """The stream needs nothing more."""
+
+
+class StreamTransport(asyncio.Transport):
+    """One stream; ``stream_id`` is its number on the connection of ``owner``."""
+
+    def __init__(self, owner: StreamOwner, stream_id: int, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self.stream_id = stream_id
+        self._owner = owner
+        self._loop = loop
+        self._protocol: asyncio.BaseProtocol | None = None
+        # Received and not delivered: bounded by the stream's window, for it is not acknowledged.
+        self._received: list[bytes] = []
+        self._eof_received = False
+        self._eof_delivered = False
+        self._paused = False
+        # Not sent yet.
+        self._output: list[bytes | memoryview] = []
+        self._output_size = 0
+        self._eof_wanted = False
+        self._eof_sent = False
+        self._high = _HIGH_MARK
+        self._low = _HIGH_MARK // 4
+        self._writing_paused = False
+        self._closing = False
+        self._lost = False
+        self._lingering = 0
+        self._deadline: Deadline | None = None
+
+    # What the driver tells.
+
+    def receive(self, data: bytes) -> None:
+        """Take octets of the stream."""
+        if self._closing:
+            self._discard(len(data))
+        elif self._paused or self._protocol is None or self._received:
+            self._received.append(data)
+        else:
+            self._deliver(data)
+
+    def receive_eof(self) -> None:
+        """Take the end of the peer's data."""
+        self._eof_received = True
+        if self._closing:
+            self._over()
+        elif not (self._paused or self._received) and self._protocol is not None:
+            self._deliver_eof()
+
+    def window_opened(self) -> None:
+        """The peer, or the transport under the connection, takes more."""
+        self._send()
+
+    def lose(self, error: Exception | None) -> None:
+        """The stream is gone: reset, or lost with its connection."""
+        self._eof_sent = True
+        self._output.clear()
+        self._output_size = 0
+        self._end(error)
+        self._over()
+
+    def _deliver(self, data: bytes) -> None:
+        assert self._protocol is not None
+        self._owner.machine.acknowledge(self.stream_id, len(data))
+        feed(self._protocol, data)
+
+    def _deliver_eof(self) -> None:
+        if self._eof_delivered or self._lost:
+            return
+        self._eof_delivered = True
+        eof_received: Callable[[], bool | None] = getattr(
+            self._protocol, "eof_received", lambda: False
+        )
+        if not eof_received():
+            self.close()
+
+    def _discard(self, octets: int) -> None:
+        self._owner.machine.acknowledge(self.stream_id, octets)
+        self._owner.send_soon()
+        self._lingering += octets
+        if self._lingering > _LINGER_OCTETS:
+            self._reset()
+
+    # asyncio.BaseTransport and ReadTransport.
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return what the connection's transport knows; but the socket is not the stream's."""
+        if name == "socket":
+            return default
+        return self._owner.transport.get_extra_info(name, default)
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Deliver to ``protocol`` from now on; what has arrived before, first."""
+        first = self._protocol is None
+        self._protocol = protocol
+        if first and (self._received or self._eof_received):
+            # Not now: the protocol is to be told of its transport before.
+            self._loop.call_soon(self._catch_up)
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return the protocol."""
+        assert self._protocol is not None
+        return self._protocol
+
+    def is_closing(self) -> bool:
+        """Whether the stream is closed, or being closed."""
+        return self._closing
+
+    def is_reading(self) -> bool:
+        """Whether what arrives is delivered."""
+        return not (self._paused or self._closing)
+
+    def pause_reading(self) -> None:
+        """Deliver nothing; the peer may fill the stream's window and no more."""
+        self._paused = True
+
+    def resume_reading(self) -> None:
+        """Deliver again."""
+        if self._paused:
+            self._paused = False
+            self._loop.call_soon(self._catch_up)
+
+    def _catch_up(self) -> None:
+        while self._received and not (self._paused or self._closing):
+            self._deliver(self._received.pop(0))
+        if not self._received and not self._paused and self._eof_received and not self._closing:
+            self._deliver_eof()
+        self._owner.send_soon()
+
+    # asyncio.WriteTransport.
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send ``data`` as far as the windows allow; keep the rest."""
+        if self._eof_wanted or self._lost or self._eof_sent or not data:
+            return
+        # What may change behind our back is copied.
+        self._output.append(data if isinstance(data, bytes) else bytes(data))
+        self._output_size += len(data)
+        self._send()
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Send several pieces as one."""
+        self.write(b"".join(list_of_data))
+
+    def write_eof(self) -> None:
+        """Send END_STREAM behind what has been written."""
+        if not self._eof_wanted:
+            self._eof_wanted = True
+            self._send()
+
+    def can_write_eof(self) -> bool:
+        """Streams can be half-closed, under TLS too."""
+        return True
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many octets wait for the peer's window."""
+        return self._output_size
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Return the low and the high mark."""
+        return self._low, self._high
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the marks at which the protocol is told to pause and to go on."""
+        if high is None:
+            high = _HIGH_MARK if low is None else 4 * low
+        self._high = high
+        self._low = high // 4 if low is None else low
+        self._update_marks()
+
+    def _send(self) -> None:
+        machine = self._owner.machine
+        while self._output and not self._owner.congested:
+            data = self._output[0]
+            taken = machine.send_content(self.stream_id, data)
+            self._output_size -= taken
+            if taken < len(data):
+                self._output[0] = memoryview(data)[taken:]
+                break
+            del self._output[0]
+        if self._eof_wanted and not self._output and not self._eof_sent:
+            self._eof_sent = True
+            machine.send_end(self.stream_id)
+            if self._closing:
+                self._finish()
+        self._owner.send_soon()
+        self._update_marks()
+
+    def _update_marks(self) -> None:
+        if self._lost or self._protocol is None:
+            return
+        if not self._writing_paused and self._output_size > self._high:
+            self._writing_paused = True
+            self._protocol.pause_writing()
+        elif self._writing_paused and self._output_size <= self._low:
+            self._writing_paused = False
+            self._protocol.resume_writing()
+
+    # The end.
+
+    def close(self) -> None:
+        """Send what has been written and END_STREAM; deliver nothing more."""
+        if self._closing:
+            return
+        self._closing = True
+        held = sum(map(len, self._received))
+        self._received.clear()
+        if held:
+            self._discard(held)
+        if self._eof_sent:
+            self._finish()
+        else:
+            self.write_eof()
+
+    def abort(self) -> None:
+        """Send RST_STREAM with CANCEL."""
+        # RFC 8441 §5: "RST exceptions are represented with the RST_STREAM stream error …
+        # CANCEL".
+        if not self._lost:
+            self._closing = True
+            self._reset()
+
+    def _reset(self) -> None:
+        self._owner.machine.reset(self.stream_id, ErrorCode.CANCEL)
+        self._owner.send_soon()
+        self._eof_sent = True
+        self._output.clear()
+        self._output_size = 0
+        self._end(None)
+        self._over()
+
+    def _finish(self) -> None:
+        """Our END_STREAM is sent, and nobody reads: only the peer's end is awaited."""
+        self._end(None)
+        if self._eof_received:
+            self._over()
+        elif self._deadline is None:
+            self._deadline = Deadlines.of(self._loop).set(_LINGER_SECONDS, self._reset)
+
+    def _end(self, error: Exception | None) -> None:
+        self._closing = True
+        if not self._lost:
+            self._lost = True
+            self._loop.call_soon(self._tell_lost, error)
+
+    def _tell_lost(self, error: Exception | None) -> None:
+        if self._protocol is not None:
+            self._protocol.connection_lost(error)
+
+    def _over(self) -> None:
+        if not self._eof_sent:
+            return  # what has been written is still to be sent
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        self._owner.forget(self.stream_id)
+
+
+def reset_error(code: int) -> TunnelBroken:
+    """Return what a successor is told when the peer resets its stream."""
+    return TunnelBroken(f"the peer has reset the stream ({describe(code)})")
