@@ -55,7 +55,9 @@ def test_a_name_that_is_no_token_is_refused(name):
 # RFC 9110 §5.5: values
 
 
-@pytest.mark.parametrize("value", ["a\rb", "a\nb", "a\r\nX: y", "a\x00b", "\x0bx", "a\x7f", "\u2028"])
+@pytest.mark.parametrize(
+    "value", ["a\rb", "a\nb", "a\r\nX: y", "a\x00b", "\x0bx", "a\x7f", "\u2028"]
+)
 def test_a_value_with_a_control_character_is_refused(value):
     """MSG-02, SEC-32, SEC-33, RFC 9110 §5.5, RFC 9112 §11.1: no splitting."""
     with pytest.raises(LocalProtocolError):

@@ -11,7 +11,9 @@ GET = b"GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n"
 UPGRADE = b"GET /x HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: p/1\r\n\r\n"
 
 
-def get(*lines: bytes, start: bytes = b"GET /x HTTP/1.1", host: bytes = b"Host: a.example") -> bytes:
+def get(
+    *lines: bytes, start: bytes = b"GET /x HTTP/1.1", host: bytes = b"Host: a.example"
+) -> bytes:
     return b"\r\n".join([start, *([host] if host else []), *lines, b"", b""])
 
 
@@ -302,7 +304,9 @@ def test_whitespace_ahead_of_the_colon_is_refused(served, line):
     assert "whitespace" in str(result.events[-1].error)
 
 
-@pytest.mark.parametrize("line", [b": x", b"X", b"X y: z", b"X(: z", b"\xc3\xa4: z", b"[X]: y", b"X\x00: y"])
+@pytest.mark.parametrize(
+    "line", [b": x", b"X", b"X y: z", b"X(: z", b"\xc3\xa4: z", b"[X]: y", b"X\x00: y"]
+)
 def test_a_line_that_is_no_field_is_refused(served, line):
     """MSG-13, RFC 9112 §5, RFC 9110 §5.1."""
     assert served(get(line)).refused(400)
@@ -328,7 +332,13 @@ def test_tab_and_high_octets_in_a_value_are_fine(served):
 
 def test_names_keep_their_spelling(served):
     """MSG-01, RFC 9110 §5.1: known and unknown ones alike."""
-    lines = [b"uPGRADE: a", b"X-Unknown_1: b", b"connection: upgrade", b"!#$%&'*+-.^`|~: c", b"Empty:"]
+    lines = [
+        b"uPGRADE: a",
+        b"X-Unknown_1: b",
+        b"connection: upgrade",
+        b"!#$%&'*+-.^`|~: c",
+        b"Empty:",
+    ]
     request = served(get(*lines)).events[0].request
     assert [name + b": " + value for name, value in request.fields.raw[1:-1]] == lines[:-1]
     assert request.fields.raw[-1] == (b"Empty", b"")

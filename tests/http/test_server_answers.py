@@ -206,7 +206,9 @@ def test_a_reason_phrase_cannot_split_the_response(served, reason):
 def test_status_lines(served):
     """RFC 9112 §4: the second space is there even without a reason."""
     assert served(GET).answer(Response(299)).sent.startswith(b"HTTP/1.1 299 \r\n")
-    assert served(GET).answer(Response(200, reason="Fine")).sent.startswith(b"HTTP/1.1 200 Fine\r\n")
+    assert (
+        served(GET).answer(Response(200, reason="Fine")).sent.startswith(b"HTTP/1.1 200 Fine\r\n")
+    )
     assert served(GET_1_0).answer(Response(404)).sent.startswith(b"HTTP/1.1 404 Not Found\r\n")
 
 

@@ -69,7 +69,9 @@ def test_a_close_of_our_own_ends_the_connection(served):
 def test_connection_options_are_merged_into_one_line(served):
     """MSG-29, RFC 9110 §7.6.1: no client that reads the last line only misses one."""
     result = served(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
-    result.answer(Response.text(426, "no", [("Upgrade", "p"), ("connection", "Upgrade,,keep-alive")]))
+    result.answer(
+        Response.text(426, "no", [("Upgrade", "p"), ("connection", "Upgrade,,keep-alive")])
+    )
     assert result.sent.lower().count(b"connection:") == 1
     assert b"\r\nConnection: Upgrade, close\r\n" in result.sent
 

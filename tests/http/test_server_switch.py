@@ -14,7 +14,9 @@ GET = b"GET /2 HTTP/1.1\r\nHost: a\r\n\r\n"
 OFFER = b"Host: a.example\r\nConnection: Upgrade\r\nUpgrade: p/1\r\n"
 UPGRADE = b"GET /x HTTP/1.1\r\n" + OFFER + b"\r\n"
 LENGTH = b"POST /x HTTP/1.1\r\n" + OFFER + b"Content-Length: 5\r\n\r\nhello"
-CHUNKS = b"POST /x HTTP/1.1\r\n" + OFFER + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+CHUNKS = (
+    b"POST /x HTTP/1.1\r\n" + OFFER + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+)
 EXPECT = b"POST /x HTTP/1.1\r\n" + OFFER + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n"
 CONNECT = b"CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n"
 SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: p/1\r\nConnection: Upgrade\r\n\r\n"

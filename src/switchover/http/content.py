@@ -114,6 +114,8 @@ class ChunkedReader:
                 start = self._receive_data(data, start, pieces)
             elif self._state is _ChunkState.TRAILERS:
                 start = self._receive_trailers(data, start)
+            elif self._state is _ChunkState.DATA_END:
+                start = self._receive_data_end(data, start)
             else:
                 start = self._receive_line(data, start)
         return start
@@ -132,14 +134,29 @@ class ChunkedReader:
             self._state = _ChunkState.COMPLETE
         return start
 
+    def _receive_data_end(self, data: bytes, start: int) -> int:
+        end = self._partial + data[start : start + 2 - len(self._partial)]
+        if not b"\r\n".startswith(end):
+            raise self._error("chunk data not followed by CR LF")
+        start += len(end) - len(self._partial)
+        self._partial = end
+        if end == b"\r\n":
+            self._partial = b""
+            self._state = _ChunkState.LINE
+        return start
+
     def _receive_line(self, data: bytes, start: int) -> int:
-        limit = self._limits.chunk_line if self._state is _ChunkState.LINE else 0
         # A line is judged in the order of its octets: its first LF ends it, and only if it
         # is not too long does it matter what it says.
-        end = data.find(b"\n", start, start + limit + 2 - len(self._partial))
+        room = self._limits.chunk_line + 2 - len(self._partial)
+        end = data.find(b"\n", start, start + room)
         if end < 0:
-            if len(self._partial) + len(data) - start >= limit + 2:
-                raise self._too_long()
+            if len(data) - start >= room:
+                raise LimitExceeded(
+                    f"chunk line longer than {self._limits.chunk_line} octets",
+                    rule="RFC 9112 §7.1.1",
+                    status=self._status,
+                )
             self._partial += data[start:]
             return len(data)
         line = self._partial + data[start : end + 1]
@@ -148,20 +165,8 @@ class ChunkedReader:
         # such allowance for chunks.
         if not line.endswith(b"\r\n"):
             raise self._error("chunk line ended by LF without CR")
-        if self._state is _ChunkState.LINE:
-            self._take_size(line[:-2])
-        else:
-            self._state = _ChunkState.LINE
+        self._take_size(line[:-2])
         return end + 1
-
-    def _too_long(self) -> RemoteProtocolError:
-        if self._state is _ChunkState.DATA_END:
-            return self._error("chunk longer than its size")
-        return LimitExceeded(
-            f"chunk line longer than {self._limits.chunk_line} octets",
-            rule="RFC 9112 §7.1.1",
-            status=self._status,
-        )
 
     def _take_size(self, line: bytes) -> None:
         match = CHUNK_LINE.fullmatch(line)
