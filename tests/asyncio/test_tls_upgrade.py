@@ -32,8 +32,7 @@ OFFER = b"Upgrade: TLS/1.2,TLS/1.1,TLS/1.0\r\nConnection: Upgrade\r\n\r\n"
 OPTIONS = b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n" + OFFER
 GET = b"GET /x HTTP/1.1\r\nHost: localhost\r\n" + OFFER
 SWITCHED = (
-    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: TLS/1.2, HTTP/1.1\r\n"
-    b"Connection: Upgrade\r\n\r\n"
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: TLS/1.2, HTTP/1.1\r\nConnection: Upgrade\r\n\r\n"
 )
 
 
@@ -170,7 +169,9 @@ async def test_a_request_with_content_is_answered_in_clear(server: Server, raw: 
     """TLS-15, RFC 9931 §7.1: no 101, and the body is content, not a ClientHello."""
     async with raw(server) as connection:
         await connection.send(
-            b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n" + OFFER + b"\x16\x03\x01\x00\x01"
+            b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n"
+            + OFFER
+            + b"\x16\x03\x01\x00\x01"
         )
         assert b"HTTP/1.1 200 OK" in await connection.head()
 
@@ -195,9 +196,7 @@ async def test_required_resource_answers_426(server: Server, raw: Any) -> None:
         assert (await connection.head()).startswith(b"HTTP/1.1 200 ")
 
 
-async def test_garbage_instead_of_a_handshake_ends_the_connection(
-    server: Server, raw: Any
-) -> None:
+async def test_garbage_instead_of_a_handshake_ends_the_connection(server: Server, raw: Any) -> None:
     """TLS-07: no HTTP after a failed handshake."""
     async with raw(server) as connection:
         await connection.send(OPTIONS)
@@ -379,9 +378,7 @@ async def test_token_is_ignored_under_tls(
     upgrades = [tls(server_context, splice_of_cve_2025_49812_accepted=True)]
     async with Server(_describe, upgrades) as server:
         await server.start(ssl=server_context)
-        reader, writer = await asyncio.open_connection(
-            "localhost", server.port, ssl=client_context
-        )
+        reader, writer = await asyncio.open_connection("localhost", server.port, ssl=client_context)
         writer.write(GET)
         assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200 ")
         writer.transport.abort()

@@ -181,9 +181,7 @@ class Client:
                 continue
             return answer
 
-    def _build(
-        self, method: str, url: URL, fields: _FieldLines, content: Content
-    ) -> Request:
+    def _build(self, method: str, url: URL, fields: _FieldLines, content: Content) -> Request:
         lines = Fields([("Host", url.authority)])
         for name, value in (*self.fields, *Fields(fields)):
             if name.lower() == "host":
@@ -214,9 +212,7 @@ class Client:
             connection = await self._connection(url, protected=protected)
             fresh = connection.requests == 0
             try:
-                return await self._exchange(
-                    connection, url, request, content, upgrades, on_interim
-                )
+                return await self._exchange(connection, url, request, content, upgrades, on_interim)
             except Disconnected:
                 # RFC 9112 §9.3.1: a kept connection may have been closed just now.
                 repeatable = content is None or isinstance(content, bytes | str)

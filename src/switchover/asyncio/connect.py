@@ -35,7 +35,7 @@ _FieldLines = Fields | Mapping[str, str] | Iterable[tuple[str, str]]
 _REFUSAL_LIMIT = 64 * 1024
 
 
-class connect:  # noqa: N801  # used like a function, as ``open`` is
+class connect:  # used like a function, as ``open`` is
     """Open a WebSocket to ``url`` (``ws``, ``wss``; ``http`` and ``https`` stand for them).
 
     ``subprotocols`` are offered in order of preference; ``extensions`` are offered too
@@ -158,9 +158,7 @@ async def open_websocket(
             subprotocol=agreed[0].subprotocol,
             max_message_size=max_message_size,
         )
-        ws = WebSocket(
-            machine, request=event.request, response=event.response, **options
-        )
+        ws = WebSocket(machine, request=event.request, response=event.response, **options)
         opened.append(ws)
         hand_over(transport, ws, event.trailing_data)
 

@@ -76,7 +76,7 @@ class Deadlines:
             del bucket[deadline]
             try:
                 deadline._fire()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - told to the loop, as call_at would
                 self._loop.call_exception_handler(
                     {"message": "a deadline's callback failed", "exception": error}
                 )

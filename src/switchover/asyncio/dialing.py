@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 from switchover.errors import DeadlineExceeded
 from switchover.http.uri import URL
@@ -52,23 +53,19 @@ async def open_connection(
     Raises :class:`OSError`, :class:`ssl.SSLError` or :class:`ssl.CertificateError`.
     """
     loop = asyncio.get_running_loop()
-    tls: dict[str, object] = {}
+    keywords: dict[str, Any] = {}
     if url.secure:
-        tls["ssl"] = route.ssl or default_context()
-        tls["server_hostname"] = route.server_hostname or url.host
+        keywords["ssl"] = route.ssl or default_context()
+        keywords["server_hostname"] = route.server_hostname or url.host
     if route.path is not None:
-        return await loop.create_unix_connection(
-            factory, os.fspath(route.path), **tls  # type: ignore[arg-type]  # keywords by case
-        )
+        return await loop.create_unix_connection(factory, os.fspath(route.path), **keywords)
     if route.sock is not None:
-        return await loop.create_connection(
-            factory, sock=route.sock, **tls  # type: ignore[arg-type]  # keywords by case
-        )
+        return await loop.create_connection(factory, sock=route.sock, **keywords)
     if isinstance(loop, asyncio.BaseEventLoop) and not _is_address(url.host):
-        tls["happy_eyeballs_delay"] = 0.25  # uvloop tries one address after the other
-    return await loop.create_connection(
-        factory, url.host, url.port, local_addr=route.local_address, **tls  # type: ignore[arg-type]  # keywords by case
-    )
+        keywords["happy_eyeballs_delay"] = 0.25  # uvloop tries one address after the other
+    if route.local_address is not None:
+        keywords["local_addr"] = route.local_address
+    return await loop.create_connection(factory, url.host, url.port, **keywords)
 
 
 def _is_address(host: str) -> bool:
@@ -104,8 +101,9 @@ async def limit_time(phase: str, seconds: float | None) -> AsyncIterator[None]:
     if seconds is None:
         yield
         return
+    limit = asyncio.timeout(seconds)
     try:
-        async with asyncio.timeout(seconds) as limit:
+        async with limit:
             yield
     except TimeoutError as error:
         if limit.expired():

@@ -91,16 +91,17 @@ class HTTP1ClientProtocol(asyncio.BufferedProtocol):
         self.on_idle_end: Callable[[HTTP1ClientProtocol], None] | None = None
         self._interim: Callable[[Response], None] | None = None
         self._on_switch: Callable[[Switched, asyncio.Transport], None] | None = None
-        self._reset()
-        if machine is not None:
-            self._response = None
-
-    def _reset(self) -> None:
         self._response: Response | None = None
         self._switched: Switched | None = None
         self._content: deque[bytes] = deque()
         self._content_octets = 0
         self._trailers: Fields | None = None
+        self._continue = False
+
+    def _reset(self) -> None:
+        self._response = self._switched = self._trailers = None
+        self._content.clear()
+        self._content_octets = 0
         self._continue = False
 
     # The transport's side.
@@ -349,14 +350,16 @@ class HTTP1ClientProtocol(asyncio.BufferedProtocol):
 
 
 async def _pieces(content: Content) -> AsyncIterable[bytes]:
-    if isinstance(content, bytes):
+    if isinstance(content, str):
+        yield content.encode()
+    elif isinstance(content, bytes):
         yield content
     elif isinstance(content, AsyncIterable):
         async for piece in content:
             yield piece
     elif content is not None:
         for piece in content:
-            yield piece  # type: ignore[misc]  # str was encoded by the caller
+            yield piece
 
 
 _ACTIONS: dict[type[Event], Callable[[HTTP1ClientProtocol, Any], None]] = {

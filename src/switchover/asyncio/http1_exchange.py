@@ -10,8 +10,8 @@ from switchover.asyncio.exchange import Exchange, PeerFacts
 from switchover.errors import Disconnected, LocalProtocolError
 from switchover.http.fields import Fields
 from switchover.http.messages import Request, Response
-from switchover.upgrade.responses import switching_response_to
 from switchover.upgrade.offers import Offer
+from switchover.upgrade.responses import switching_response_to
 
 if TYPE_CHECKING:
     from switchover.asyncio.http1_server import HTTP1ServerProtocol
@@ -85,6 +85,11 @@ class HTTP1Exchange(Exchange):
     def left(self) -> bool:
         """The peer has left; nobody waits for an answer."""
         return self._left
+
+    @property
+    def has_content(self) -> bool:
+        """Content has arrived that the application has not taken yet."""
+        return bool(self._content)
 
     @property
     def content_is_full(self) -> bool:

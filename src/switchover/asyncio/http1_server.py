@@ -31,6 +31,7 @@ from switchover.http.events import (
 )
 from switchover.http.messages import Request, Response
 from switchover.http.server import ServerConnection
+from switchover.tunnel.connect import refused
 from switchover.upgrade.decisions import Answer, Ordinary, Select, decide, switching_response
 from switchover.upgrade.offers import offered
 
@@ -107,7 +108,7 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
         refusal = self.server.admit(self, transport)
         if refusal is not None:
             self._machine.refuse(refusal)
-            self._flush()
+            self.flush()
             return
         self._arm(self.server.settings.timeouts.head, self._head_too_slow)
         if self._machine.request is not None:
@@ -179,6 +180,13 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
         if not self._pumping:
             self._pump()
 
+    def content_wanted(self) -> None:
+        """The application waits for content: from now on it has to come at a pace."""
+        self.flush()
+        if self._deadline is None:
+            self._content_octets = 0
+            self._arm(self.server.settings.timeouts.content, self._content_too_slow)
+
     def update_reading(self) -> None:
         """Read while somebody takes what is read."""
         if self._transport is None or self._over:
@@ -204,10 +212,11 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
                         return
         finally:
             self._pumping = False
-        self._flush()
+        self.flush()
         self.update_reading()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what the machine has made ready."""
         transport = self._transport
         assert transport is not None
         data = self._machine.data_to_send()
@@ -274,7 +283,7 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
             self._run(self._make_exchange(request), handler)
             return
         logger.info("%s: CONNECT is not served here", _told(request))
-        self._machine.refuse(refused_connect(request))
+        self._machine.refuse(refused(405, "CONNECT is not served here."))
 
     def _select(self, request: Request, selection: Select) -> None:
         self._selection = selection
@@ -283,12 +292,12 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
             self._arm(self.server.settings.timeouts.content, self._content_too_slow)
 
     def _on_content(self, event: ContentReceived) -> None:
+        self._content_octets += len(event.data)
         if self._selection is None:
             if self.exchange is not None:
                 self.exchange.content_arrived(event.data)
             return
         self._content.append(event.data)
-        self._content_octets += len(event.data)
         if self._content_octets > self._selection.upgrade.content_limit:
             self._decline_for_content()
 
@@ -461,18 +470,28 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
         self._refuse_slow("the request did not arrive in time")
 
     def _content_too_slow(self) -> None:
+        timeouts = self.server.settings.timeouts
+        exchange, seconds = self.exchange, timeouts.content or 0.0
+        waited_for = exchange is not None and not exchange.has_content
+        enough = self._content_octets >= timeouts.content_rate * seconds
+        if exchange is not None and (enough or not waited_for):
+            self._content_octets = 0
+            self._arm(seconds, self._content_too_slow)
+            return
+        if exchange is not None:
+            exchange.peer_left()
         self._refuse_slow("the content of the request did not arrive in time")
 
     def _refuse_slow(self, what: str) -> None:
         logger.info("%s: %s", self._peername, what)
         self._machine.time_out(what)
-        self._flush()
+        self.flush()
         self._close()
 
     def _idle_too_long(self) -> None:
         if self.exchange is None:
             self._machine.time_out("the connection was idle")
-            self._flush()
+            self.flush()
             self._close()
 
     @property

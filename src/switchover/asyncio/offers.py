@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientUpgrade", "TLSPolicy", "TunnelUpgrade", "known", "resolve"]
 
+
 class ClientUpgrade(abc.ABC):
     """A protocol that a client offers.
 

@@ -46,9 +46,9 @@ class Server:
     ``handler`` answers ordinary exchanges; ``upgrades`` are the protocols the server switches
     to, in its order of preference, made by :func:`~switchover.websocket`,
     :func:`~switchover.token` and their kin; ``policy`` selects among several that were
-    offered; ``connect`` answers CONNECT requests (by default they are refused and the
-    connection closed: RFC 9931 §8); ``advertise`` names protocols to list in ordinary answers (RFC 9110 §7.8). ``observer`` is told what
-    becomes of each offer.
+    offered; ``advertise`` names protocols to list in ordinary answers (RFC 9110 §7.8).
+    ``connect`` answers CONNECT requests (by default they are refused and the connection
+    closed: RFC 9931 §8). ``observer`` is told what becomes of each offer.
 
     Use it as an asynchronous context manager, or call :meth:`close`::
 

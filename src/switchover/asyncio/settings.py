@@ -19,8 +19,10 @@ class Timeouts:
     #: From the first moment of a connection, or the end of the previous exchange once its
     #: next octet has arrived, to the end of the request's header section.
     head: float | None = 15.0
-    #: For the content of a request, as long as the application waits for it.
+    #: For the content of a request, as long as the application waits for it: in each such
+    #: period so many octets a second have to come on average.
     content: float | None = 60.0
+    content_rate: int = 240
     #: A kept-alive connection without a request.
     idle: float | None = 75.0
     #: For the TLS handshake, from the first octet or after a 101.

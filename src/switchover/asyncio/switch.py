@@ -14,7 +14,7 @@ from switchover.upgrade.tokens import UpgradeToken
 __all__ = ["switch"]
 
 
-class switch:  # noqa: N801  # used like a function, as ``open`` is
+class switch:  # used like a function, as ``open`` is
     """Offer protocols to the server of ``url`` and use the one it selects.
 
     ``offer`` lists upgrade tokens, the preferred one first. The request is a GET without

@@ -107,9 +107,7 @@ class WebSocketSuccessor:
     def attach(self, switching: Switching, transport: asyncio.Transport) -> None:
         """Take the connection over, and start the handler."""
         server = switching.server
-        ws = self._make(
-            switching.selection, switching.request, switching.response, server
-        )
+        ws = self._make(switching.selection, switching.request, switching.response, server)
         server.enlist(ws, transport)
         hand_over(transport, ws, switching.trailing_data)
         if self._handler is not None:
@@ -126,9 +124,7 @@ class WebSocketSuccessor:
         fields = selection.acceptance.fields.copy()
         for name, value in verdict or ():
             fields.add(name, value)
-        ws = self._make(
-            selection, exchange.request, Response(101, fields), exchange.server
-        )
+        ws = self._make(selection, exchange.request, Response(101, fields), exchange.server)
         await exchange.switch(selection.protocol, fields, ws)
         if self._handler is not None:
             await run_handler(ws, self._handler)

@@ -22,22 +22,39 @@ __all__ = ["serve"]
 
 @click.command()
 @click.argument("application", required=False)
-@click.option("--bind", default="127.0.0.1:8101", show_default=True, metavar="HOST:PORT",
-              help="Where to listen; port 0 takes a free one and prints it.")
+@click.option(
+    "--bind",
+    default="127.0.0.1:8101",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where to listen; port 0 takes a free one and prints it.",
+)
 @click.option("--unix", metavar="PATH", help="Listen on a Unix socket instead.")
-@click.option("--tls-bind", metavar="HOST:PORT",
-              help="Listen for TLS from the first octet too (switches the TLS upgrade off).")
+@click.option(
+    "--tls-bind",
+    metavar="HOST:PORT",
+    help="Listen for TLS from the first octet too (switches the TLS upgrade off).",
+)
 @click.option("--certificate", type=click.Path(exists=True, dir_okay=False), help="PEM file.")
 @click.option("--key", type=click.Path(exists=True, dir_okay=False), help="PEM file.")
 @click.option("--app-dir", default=".", show_default=True, help="Where to import from.")
 @click.option("--factory", is_flag=True, help="APPLICATION is a function that returns one.")
 @click.option("--root-path", default="", help="ASGI root_path.")
 @click.option("--lifespan", type=click.Choice(["auto", "on", "off"]), default="auto")
-@click.option("--proxy-headers", "trusted", metavar="HOSTS", default=None,
-              help="Take the client's address from proxies at HOSTS (comma-separated).")
+@click.option(
+    "--proxy-headers",
+    "trusted",
+    metavar="HOSTS",
+    default=None,
+    help="Take the client's address from proxies at HOSTS (comma-separated).",
+)
 @click.option("--access-log/--no-access-log", default=False, help="Log each exchange.")
-@click.option("--log-level", default="info", show_default=True,
-              type=click.Choice(["debug", "info", "warning", "error"]))
+@click.option(
+    "--log-level",
+    default="info",
+    show_default=True,
+    type=click.Choice(["debug", "info", "warning", "error"]),
+)
 @click.option("--shutdown-timeout", default=10.0, show_default=True, metavar="SECONDS")
 def serve(application: str | None, log_level: str, **options: Any) -> None:
     """Serve the ASGI APPLICATION (module:name), or the demonstration server without one."""
@@ -98,9 +115,7 @@ def _demonstration(
     ]
     if context is not None and not tls_from_start:
         upgrades.append(tls(context, required=["/secure"]))
-    return PlainServer(
-        demonstration, upgrades, settings=settings, observer=demonstration.observe
-    )
+    return PlainServer(demonstration, upgrades, settings=settings, observer=demonstration.observe)
 
 
 def _application_server(app: Any, settings: ServerSettings, options: dict[str, Any]) -> Any:
@@ -109,7 +124,7 @@ def _application_server(app: Any, settings: ServerSettings, options: dict[str, A
         settings=settings,
         root_path=options["root_path"],
         lifespan=options["lifespan"],
-        trusted_proxies=options["trusted"].split(",") if options["trusted"] else (),
+        proxy_headers=options["trusted"].split(",") if options["trusted"] else None,
     )
 
 
