@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -174,6 +176,12 @@ class RawClient:
     def close(self) -> None:
         self.writer.close()
 
+    def reset(self) -> None:
+        """Break the connection off, so that the server sees it lost and not ended."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
 
 Serve = Callable[..., Awaitable[Server]]
 Connect = Callable[[Server], Awaitable[RawClient]]
@@ -185,6 +193,8 @@ async def serve(anyio_backend: object) -> AsyncIterator[Serve]:
     async with AsyncExitStack() as stack:
 
         async def start(app: Any, *args: Any, **keywords: Any) -> Server:
+            # Most of these applications speak one protocol only.
+            keywords.setdefault("lifespan", "off")
             server = Server(app, *args, **keywords)
             stack.push_async_callback(server.close, 0.5)
             await server.start("127.0.0.1", 0)

@@ -139,7 +139,7 @@ async def test_cancelled_startup_ends_the_application() -> None:
 
 async def test_server_runs_the_lifespan_around_its_own(serve: Any) -> None:
     log: list[str] = []
-    server = await serve(application(log))
+    server = await serve(application(log), lifespan="auto")
     assert log == ["lifespan.startup"]
     await server.start("127.0.0.1", 0)
     assert log == ["lifespan.startup"]

@@ -69,6 +69,7 @@ async def test_octets_behind_the_request_come_first(serve: Any, connect: Any, cu
 
 async def test_half_close_leaves_the_other_direction_open(serve: Any, connect: Any) -> None:
     events: list[Any] = []
+    done = asyncio.Event()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         upgrade = await switch(scope, send)
@@ -78,14 +79,14 @@ async def test_half_close_leaves_the_other_direction_open(serve: Any, connect: A
         await upgrade["send"]({"type": "http.upgrade.send", "more": False})
         events.append(await upgrade["receive"]())
         events.append(await upgrade["receive"]())
+        done.set()
 
     client = await connect(await serve(app))
     client.write(request())
     client.write_eof()
     await client.head()
     assert await client.rest() == b"late octets"
-    while len(events) < 3:
-        await asyncio.sleep(0)
+    await asyncio.wait_for(done.wait(), 5)
     assert events == [
         {"type": "http.upgrade.receive", "data": b"", "more": False},
         {"type": "http.upgrade.disconnect", "clean": True},
@@ -134,7 +135,7 @@ async def test_lost_connection_is_not_clean_and_send_raises(serve: Any, connect:
     client = await connect(await serve(app))
     client.write(request())
     await client.head()
-    client.writer.transport.abort()
+    client.reset()
     await asyncio.wait_for(done.wait(), 5)
     assert seen[0] == {"type": "http.upgrade.disconnect", "clean": False}
     assert isinstance(seen[1], OSError)
@@ -337,7 +338,7 @@ async def test_connect_makes_a_tunnel(serve: Any, connect: Any) -> None:
         message = await upgrade["receive"]()
         await upgrade["send"]({"type": "http.upgrade.send", "data": message["data"][::-1]})
 
-    client = await connect(await serve(app))
+    client = await connect(await serve(app, connect="app"))
     client.write(b"CONNECT example.net:443 HTTP/1.1\r\nHost: example.net:443\r\n\r\nabc")
     head = await client.head()
     assert head.startswith(b"HTTP/1.1 200 ")
@@ -352,11 +353,37 @@ async def test_connect_refused_by_an_unaware_application(serve: Any, connect: An
         await send({"type": "http.response.start", "status": 200})
         await send({"type": "http.response.body", "body": b"<html>"})
 
-    client = await connect(await serve(app))
+    client = await connect(await serve(app, connect="app"))
     client.write(b"CONNECT example.net:443 HTTP/1.1\r\nHost: example.net:443\r\n\r\n")
     head, body = await client.response()
     assert head.startswith(b"HTTP/1.1 501 ")
     assert b"<html>" not in body
+    assert await client.rest() == b""
+
+
+async def test_nothing_behind_a_refused_connect_is_served(serve: Any, connect: Any) -> None:
+    """RFC 9931 §8: the connection closes, for what follows may be the tunnel's."""
+    calls: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        calls.append(scope["method"])
+        await send({"type": "http.response.start", "status": 403})
+        await send({"type": "http.response.body", "body": b"no"})
+
+    client = await connect(await serve(app, connect="app"))
+    connect_request = b"CONNECT example.net:443 HTTP/1.1\r\nHost: example.net:443\r\n\r\n"
+    client.write(connect_request + b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    head, _ = await client.response()
+    assert head.startswith(b"HTTP/1.1 403 ")
+    assert await client.rest() == b""
+    assert calls == ["CONNECT"]
+
+
+async def test_connect_does_not_reach_the_application_by_default(serve: Any, connect: Any) -> None:
+    """SEC-35, RFC 9110 §9.3.6: no tunnels unless asked for."""
+    client = await connect(await serve(shout))
+    client.write(b"CONNECT example.net:443 HTTP/1.1\r\nHost: example.net:443\r\n\r\n")
+    assert (await client.head()).split(b" ")[1] in (b"403", b"405", b"501")
 
 
 async def test_shutdown_ends_the_tunnel(serve: Any, connect: Any) -> None:

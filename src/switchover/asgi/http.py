@@ -183,6 +183,10 @@ class HTTPCycle:
         if 200 <= status < 300 and self._exchange.request.method == "CONNECT":
             await self._refuse_accidental_tunnel(status)
             return
+        if self._exchange.request.method == "CONNECT" and self._exchange.request.version != "2":
+            # RFC 9931 §8: what follows a refused CONNECT may be the tunnel's first octets, and
+            # must not be taken for a request.
+            fields.set(b"connection", b"close")
         if more or self._trailer_lines is not None:
             self._state = _State.BODY
             await self._exchange.send_response(Response(status, fields))
@@ -219,7 +223,8 @@ class HTTPCycle:
         logger.error("the application answered CONNECT with %d, which would be a tunnel", status)
         text = "Not Implemented: this resource does not make tunnels.\n"
         self._state = _State.DONE
-        await self._exchange.send_response(Response.text(501, text), end=True)
+        close = () if self._exchange.request.version == "2" else [("Connection", "close")]
+        await self._exchange.send_response(Response.text(501, text, close), end=True)
 
     async def _send_trailers(self, message: Message) -> None:
         lines = self._trailer_lines

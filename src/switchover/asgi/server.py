@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from switchover.asgi.application import handler
 from switchover.asgi.lifespan import Lifespan, LifespanFailed, LifespanMode
 from switchover.asgi.proxy_headers import ProxyHeaders
 from switchover.asgi.types import Application
 from switchover.asgi.websocket_options import WebSocketOptions
+from switchover.asyncio.exchange import Handler
+from switchover.asyncio.reports import Observer
 from switchover.asyncio.server import Server as ExchangeServer
 from switchover.asyncio.settings import ServerSettings
 from switchover.upgrade.registry import Policy, Upgrade, server_order
@@ -45,13 +47,15 @@ class Server(ExchangeServer):
             startup failed is not served in any mode but ``"off"``.
         root_path, proxy_headers, underscore_names, websocket: see
             :func:`switchover.asgi.handler`.
-        settings, policy, advertise: see :class:`switchover.asyncio.server.Server`.
+        connect: ``"app"`` lets CONNECT requests reach the application, which takes them by the
+            ``http.upgrade`` extension; a handler takes them itself. By default they are refused.
+        settings, policy, advertise, observer: see :class:`switchover.asyncio.server.Server`.
     """
 
     def __init__(
         self,
         app: Application | None = None,
-        upgrades: Iterable[Upgrade] = (),
+        upgrades: Iterable[Upgrade | Iterable[Upgrade]] = (),
         *,
         lifespan: LifespanMode | str = LifespanMode.AUTO,
         root_path: str = "",
@@ -59,12 +63,14 @@ class Server(ExchangeServer):
         underscore_names: bool = False,
         websocket: WebSocketOptions | None = None,
         settings: ServerSettings | None = None,
+        connect: Handler | Literal["app"] | None = None,
         policy: Policy = server_order,
         advertise: Sequence[str] = (),
+        observer: Observer | None = None,
     ) -> None:
         self.lifespan: Lifespan | None = None
         self._lifespan_started = False
-        answer = None
+        answer: Handler | None = None
         if app is not None:
             self.lifespan = Lifespan(app, mode=lifespan)
             answer = handler(
@@ -75,7 +81,15 @@ class Server(ExchangeServer):
                 websocket=websocket,
                 state=self._state(),
             )
-        super().__init__(answer, upgrades, settings=settings, policy=policy, advertise=advertise)
+        super().__init__(
+            answer,
+            upgrades,
+            settings=settings,
+            connect=answer if connect == "app" else connect,
+            policy=policy,
+            advertise=advertise,
+            observer=observer,
+        )
 
     def _state(self) -> Mapping[str, Any] | None:
         lifespan = self.lifespan

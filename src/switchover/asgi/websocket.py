@@ -13,6 +13,7 @@ awaited in its own task, directly on the :class:`~switchover.asyncio.websocket.W
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -180,7 +181,8 @@ class WebSocketCycle:
         subprotocol = self._subprotocol(message.get("subprotocol"))
         if subprotocol is not None:
             fields.set("Sec-WebSocket-Protocol", subprotocol)
-            acceptance.state.subprotocol = subprotocol
+            state = replace(acceptance.state, subprotocol=subprotocol)
+            acceptance = replace(acceptance, state=state)
         ws = self._create(exchange, acceptance)
         await exchange.switch("websocket", fields, ws)
         self._ws = ws
