@@ -1,0 +1,1 @@
+"""The Autobahn test suite, against both ends: ``make autobahn AUTOBAHN=DIR``."""
