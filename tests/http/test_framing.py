@@ -149,8 +149,10 @@ def test_chunks(served):
 
 @pytest.mark.parametrize(
     "size",
-    [b"", b"0x5", b"5_0", b"-5", b"+5", b" 5", b"5 ", b"5\t", b"g", b"\xb2", b"0" * 16 + b"5"]
-    + [b"f" * 16, b"1" + b"0" * 16, b"5;a\x00", b"5;a\x0b", b"5;a\rb", b"5 a", b"5\r"],
+    [
+        *(b"", b"0x5", b"5_0", b"-5", b"+5", b" 5", b"5 ", b"5\t", b"g", b"\xb2", b"5 a", b"5\r"),
+        *(b"0" * 16 + b"5", b"f" * 16, b"1" + b"0" * 16, b"5;a\x00", b"5;a\x0b", b"5;a\rb"),
+    ],
 )
 def test_an_invalid_chunk_size_is_refused(served, size):
     """MSG-21, RFC 9112 §7.1: hexadecimal digits only, and no more than fit."""

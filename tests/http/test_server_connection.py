@@ -7,6 +7,7 @@ import pytest
 from switchover.errors import LocalProtocolError
 from switchover.http.events import RequestReceived
 from switchover.http.fields import Fields
+from switchover.http.held import HeldOctets
 from switchover.http.limits import Limits
 from switchover.http.messages import Response
 from switchover.http.server import AnswerState, RequestState
@@ -387,3 +388,75 @@ def test_receiving_begun(served):
     assert not result.machine.receiving_begun()
     assert result.receive(b"G").machine.receiving_begun()
     assert not result.receive(GET[1:]).machine.receiving_begun()
+
+
+# Ending early
+
+
+def test_keep_alive_can_be_stopped(served):
+    """MSG-26, RFC 9112 §9.6: the current request is answered, and none behind it."""
+    result = served(GET + NEXT)
+    result.machine.stop_keep_alive()
+    assert not result.machine.close_expected()
+    result.answer()
+    assert b"Connection: close\r\n" in result.sent
+    assert targets(result) == ["/1"]
+    assert result.machine.close_expected()
+
+
+@pytest.mark.parametrize(("octets", "closed"), [(b"", True), (b"\r\n", True), (b"GET", False)])
+def test_stopping_keep_alive_closes_an_idle_connection(served, octets, closed):
+    """MSG-26, RFC 9112 §9.6: but not one with a request on its way."""
+    result = served(octets)
+    result.machine.stop_keep_alive()
+    assert result.machine.close_expected() is closed
+
+
+@pytest.mark.parametrize(
+    ("octets", "content"), [(b"", b"busy"), (GET, b"busy"), (GET.replace(b"GET", b"HEAD"), b"")]
+)
+def test_a_connection_can_be_refused(served, octets, content):
+    """MSG-26, RFC 9110 §15.6.4: one answer, then nothing."""
+    result = served(octets, server_name="s")
+    result.machine.refuse(Response.text(503, "busy"))
+    head, _, body = result.collect().sent.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"Connection: close" in head
+    assert body == content
+    assert result.machine.close_expected()
+    result.machine.refuse(Response.text(503, "busy"))
+    result.machine.time_out("too slow")
+    assert result.collect().statuses() == [503]
+
+
+def test_an_answer_that_has_begun_is_not_refused(served):
+    result = served(GET)
+    result.machine.send_response(Response(200))
+    result.machine.refuse(Response.text(503, "busy"))
+    assert result.collect().statuses() == [200]
+    assert result.machine.close_expected()
+
+
+@pytest.mark.parametrize(
+    ("octets", "statuses"), [(b"", []), (b"\r\n", []), (b"G", [408]), (GET, [408]), (POST, [408])]
+)
+def test_a_slow_client_is_told(served, octets, statuses):
+    """MSG-37, RFC 9110 §15.5.9: if it has begun a request."""
+    result = served(octets)
+    result.machine.time_out("the head took too long")
+    assert result.collect().statuses() == statuses
+    assert (b"the head took too long" in result.sent) is bool(statuses)
+    assert result.machine.close_expected()
+
+
+def test_held_pieces_move_whole():
+    """UPG-S-18: from any place in the first, and none copied twice or lost."""
+    held = HeldOctets()
+    held.hold(b"abc", 3)
+    assert len(held) == 0
+    held.hold(b"abcdef", 4)
+    held.hold(b"ghi", 1)
+    held.hold(b"jk")
+    assert len(held) == 6
+    assert held.take() == b"efhijk"
+    assert held.take() == b""

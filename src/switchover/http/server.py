@@ -298,18 +298,25 @@ class ServerConnection:
             self._events.append(PeerClosed())
 
     def _fail(self, error: RemoteProtocolError) -> None:
-        if self._answer_state in (AnswerState.NONE, AnswerState.AWAITED):
+        if self._can_still_answer():
             self._output.append(self._error_answer(error))
         self._close()
         self._events.append(Failed(error))
+
+    def _can_still_answer(self) -> bool:
+        if self._request_state in (RequestState.CLOSED, RequestState.SWITCHED):
+            return False
+        return self._answer_state in (AnswerState.NONE, AnswerState.AWAITED)
+
+    def _asked_for_head(self) -> bool:
+        return self._request is not None and self._request.method == "HEAD"
 
     def _error_answer(self, error: RemoteProtocolError) -> bytes:
         text = f"{error.status} {default_reason(error.status)}\n\n{error}\n"
         fields = {"Connection": "close", **({"Date": self._date()} if self._date else {})}
         response = Response.text(error.status, text, fields)
         head = response_head(response, [*response.fields.raw, *self._server_line])
-        silent = self._request is not None and self._request.method == "HEAD"
-        return head if silent else head + response.content
+        return head if self._asked_for_head() else head + response.content
 
     def _close(self) -> None:
         self._request_state = RequestState.CLOSED
@@ -447,10 +454,10 @@ class ServerConnection:
 
         For connections that are not wanted at all (RFC 9110 §15.6.4).
         """
-        if self._answer_state in (AnswerState.NONE, AnswerState.AWAITED):
+        if self._can_still_answer():
             response.fields.set("Connection", "close")
             head = response_head(response, [*response.fields.raw, *self._server_line])
-            self._output.append(head + response.content)
+            self._output.append(head if self._asked_for_head() else head + response.content)
         self._close()
 
     def time_out(self, reason: str) -> None:
@@ -459,7 +466,7 @@ class ServerConnection:
         A request that has begun is answered 408, an idle connection is just closed.
         """
         begun = self._request is not None or self._parser.begun()
-        if begun and self._answer_state in (AnswerState.NONE, AnswerState.AWAITED):
+        if begun and self._can_still_answer():
             # RFC 9110 §15.5.9: "If a server decides to … close the connection … the server
             # SHOULD send the "close" connection option".
             self._output.append(self._error_answer(RemoteProtocolError(reason, status=408)))
