@@ -7,7 +7,7 @@ loop has made ready, and the end of connections whose peer does not read.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from switchover.asyncio.deadlines import Deadline, Deadlines
 from switchover.asyncio.exchange import PeerFacts
@@ -48,8 +48,8 @@ class HTTP2Protocol(asyncio.BufferedProtocol):
     # The transport's side.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # Not checked: uvloop's transports do not derive from asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
         self._pump()
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -133,7 +133,7 @@ class HTTP2Protocol(asyncio.BufferedProtocol):
 
     def _send(self) -> None:
         self._sending = False
-        if not self._over:
+        if not self._over and self._transport is not None:
             self._pump()
 
     # From octets to events, from events to actions.

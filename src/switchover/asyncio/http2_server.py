@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from switchover.asyncio.deadlines import Deadline
 from switchover.asyncio.exchange import Handler, PeerFacts
 from switchover.asyncio.http2_driver import HTTP2Protocol
 from switchover.asyncio.http2_exchange import HTTP2Exchange
+from switchover.asyncio.http2_settings import new_machine
 from switchover.asyncio.http2_stream import StreamTransport, reset_error
 from switchover.asyncio.reports import Report
 from switchover.asyncio.switching import Switching
@@ -37,30 +38,20 @@ from switchover.http2.events import (
     WindowOpened,
 )
 from switchover.http2.server import ServerConnection
-from switchover.http2.settings import Settings
 from switchover.upgrade.decisions import Answer, Select, decide, switching_response
 from switchover.upgrade.offers import offered
 
 if TYPE_CHECKING:
     from switchover.asyncio.server import Server
 
-__all__ = ["HTTP2ServerProtocol", "http2_settings"]
+__all__ = ["HTTP2ServerProtocol"]
 
 logger = logging.getLogger("switchover.server")
 
 #: How long a peer may take to answer the PING of a graceful end.
 _DRAIN_SECONDS = 1.0
-
-
-def http2_settings(server: Server) -> Settings:
-    """Return what ``server`` allows its HTTP/2 clients."""
-    # RFC 8441 §3 allows it; browsers then use it for every WebSocket, so it is said only where
-    # something registered can be reached so.
-    extended = any(upgrade.extended_connect for upgrade in server.registry.upgrades)
-    return Settings(
-        max_header_list_size=server.settings.limits.field_section,
-        enable_connect_protocol=extended,
-    )
+#: How long the rest of a request that has been answered may take.
+_REST_SECONDS = 5.0
 
 
 class HTTP2ServerProtocol(HTTP2Protocol):
@@ -89,8 +80,8 @@ class HTTP2ServerProtocol(HTTP2Protocol):
         self._begun = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        refusal = self.server.admit(self, transport)
+        # Not checked: uvloop's transports do not derive from asyncio's.
+        refusal = self.server.admit(self, cast(asyncio.Transport, transport))
         if refusal is not None:
             self._machine.close(ErrorCode.ENHANCE_YOUR_CALM, "the server takes no connections")
         # RFC 7540 §3.5: the preface has a deadline, after a 101 as well.
@@ -139,10 +130,17 @@ class HTTP2ServerProtocol(HTTP2Protocol):
     def response_completed(self, exchange: HTTP2Exchange) -> None:
         """The answer to ``exchange`` is complete."""
         exchange.response_complete = True
-        # RFC 9113 §8.1: the client need not send what nobody will read.
-        self._machine.reset(exchange.stream_id, ErrorCode.NO_ERROR)
+        if self._machine.request_on(exchange.stream_id) is not None:
+            # The rest of the request is dropped as it comes, for a while.
+            self._deadlines.set(_REST_SECONDS, lambda: self._give_up(exchange.stream_id))
         self.forget(exchange.stream_id)
         self.server.log_access(exchange, self)
+
+    def _give_up(self, stream_id: int) -> None:
+        # RFC 9113 §8.1: the client need not send what nobody will read.
+        self._machine.reset(stream_id, ErrorCode.NO_ERROR)
+        self._watch_idle()
+        self.send_soon()
 
     def switch_to(
         self,
@@ -194,13 +192,13 @@ class HTTP2ServerProtocol(HTTP2Protocol):
                 request, self.server.registry, secure=self.facts.protected, peer=self.facts
             )
         except LocalProtocolError as error:
-            logger.error("%s: cannot be decided: %s", told(request), error)
+            logger.error("%s: cannot be decided: %s", _told(request), error)
             self._answer(stream_id, Response.text(500, "Internal Server Error\n"))
             return
         if isinstance(decision, Select):
             self._select(stream_id, request, decision)
         elif isinstance(decision, Answer):
-            logger.info("%s: %s (%s)", told(request), decision.reason, decision.rule)
+            logger.info("%s: %s (%s)", _told(request), decision.reason, decision.rule)
             self._report("refused", request, decision.reason, decision.rule)
             self._answer(stream_id, decision.response)
         else:
@@ -239,7 +237,7 @@ class HTTP2ServerProtocol(HTTP2Protocol):
         if handler is not None:
             self._run(self._make_exchange(stream_id, request), handler)
             return
-        logger.info("%s: CONNECT is not served here", told(request))
+        logger.info("%s: CONNECT is not served here", _told(request))
         text = "Not Implemented: this server makes no tunnels.\n"
         self._answer(stream_id, Response.text(501, text))
 
@@ -322,11 +320,11 @@ class HTTP2ServerProtocol(HTTP2Protocol):
         try:
             await handler(exchange)
         except Disconnected:
-            logger.debug("%s: the client left", told(exchange.request))
+            logger.debug("%s: the client left", _told(exchange.request))
         except LocalProtocolError as error:
-            logger.error("%s: the application: %s", told(exchange.request), error)
+            logger.error("%s: the application: %s", _told(exchange.request), error)
         except Exception:
-            logger.exception("%s: the application failed", told(exchange.request))
+            logger.exception("%s: the application failed", _told(exchange.request))
         finally:
             self._finish(exchange)
 
@@ -335,7 +333,7 @@ class HTTP2ServerProtocol(HTTP2Protocol):
         if exchange.response_complete or exchange.left or self._over:
             return
         if exchange.response_started:
-            logger.error("%s: the response was left incomplete", told(exchange.request))
+            logger.error("%s: the response was left incomplete", _told(exchange.request))
             exchange.abort()
             return
         text = "Internal Server Error: the application gave no answer.\n"
@@ -378,17 +376,7 @@ class HTTP2ServerProtocol(HTTP2Protocol):
         self.send_soon()
 
 
-def new_machine(server: Server, loop: asyncio.AbstractEventLoop) -> ServerConnection:
-    """Return the machine of a connection that begins with HTTP/2."""
-    return ServerConnection(
-        clock=loop.time,
-        settings=http2_settings(server),
-        date=server.date,
-        server_name=server.settings.server_name,
-    )
-
-
-def told(request: Request) -> str:
+def _told(request: Request) -> str:
     """Name a request in a log line, with the peer's octets escaped (SEC-44)."""
     return f"{request.method} {ascii(request.target)[1:-1]}"
 

@@ -7,8 +7,10 @@ from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING
 
 from switchover.asyncio.client_response import ClientResponse
-from switchover.asyncio.http2_client import ClientStream, HTTP2ClientProtocol
-from switchover.asyncio.http2_server import HTTP2ServerProtocol, http2_settings
+from switchover.asyncio.http2_client import HTTP2ClientProtocol
+from switchover.asyncio.http2_client_stream import ClientStream
+from switchover.asyncio.http2_server import HTTP2ServerProtocol
+from switchover.asyncio.http2_settings import http2_settings
 from switchover.asyncio.offers import ClientUpgrade
 from switchover.asyncio.switching import Switching, hand_over
 from switchover.http.events import Switched

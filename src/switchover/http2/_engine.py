@@ -10,19 +10,19 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from switchover.errors import LimitExceeded, RemoteProtocolError
-from switchover.http2 import settings as settings_
+from switchover.http2._control import Control, depends_on
+from switchover.http2._faults import ConnectionFault, StreamFault, flood, wrong_size
 from switchover.http2._hpack import Decoder, HPACKError
-from switchover.http2._sending import Sending, Stream
-from switchover.http2.codes import ErrorCode, SettingCode
+from switchover.http2._sending import Stream
+from switchover.http2.codes import ErrorCode
 from switchover.http2.limits import Allowance, Limits
 from switchover.http2.preface import PREFACE
-from switchover.http2.settings import LARGEST_WINDOW, InvalidSetting, Settings
+from switchover.http2.settings import Settings
 
 if TYPE_CHECKING:
     from switchover.http2.engine import Receiver
 
-__all__ = ["ConnectionFault", "Engine", "StreamFault"]
+__all__ = ["Engine"]
 
 _HEAD = struct.Struct(">HBBBL")
 _HEAD_SIZE = 9
@@ -37,26 +37,7 @@ _END_STREAM, _ACK, _END_HEADERS, _PADDED, _HAS_PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x
 _REMEMBERED_GAPS = 16
 
 
-class StreamFault(Exception):
-    """The peer broke a rule in a way that ends one stream (RFC 9113 §5.4.2)."""
-
-    def __init__(self, code: ErrorCode, message: str, rule: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.rule = rule
-
-
-class ConnectionFault(Exception):
-    """The peer broke a rule in a way that ends the connection (RFC 9113 §5.4.1)."""
-
-    def __init__(self, code: ErrorCode, message: str, rule: str, *, limit: bool = False) -> None:
-        super().__init__(message)
-        self.code = code
-        self.rule = rule
-        self.limit = limit
-
-
-class Engine(Sending):
+class Engine(Control):
     """Both halves of one end of an HTTP/2 connection; ``receiver`` is told what arrives.
 
     ``receive`` never raises for what a peer sends: a fault ends the stream or the connection
@@ -72,11 +53,9 @@ class Engine(Sending):
         *,
         client: bool,
     ) -> None:
-        super().__init__(settings, clock, client=client)
-        self.limits = limits
+        super().__init__(receiver, settings, limits, clock, client=client)
         #: New streams of the peer are not processed (after our last GOAWAY).
         self.refusing = False
-        self._receiver = receiver
         self._decoder = Decoder(settings.max_header_list_size, limits.field_count)
         self._held = bytearray()
         self._needed = 0 if client else len(PREFACE)
@@ -89,10 +68,6 @@ class Engine(Sending):
         self._block_ends = False
         self._block_depends_on_itself = False
         self._resets_allowed = Allowance(limits.resets, limits.resets_per_second, clock)
-        self._faults_allowed = Allowance(limits.faults, limits.faults_per_second, clock)
-        self._control_allowed = Allowance(
-            limits.control_frames, limits.control_frames_per_second, clock
-        )
 
     def receive(self, data: bytes | bytearray | memoryview) -> None:
         """Take octets from the peer."""
@@ -252,7 +227,7 @@ class Engine(Sending):
                 raise ConnectionFault(
                     ErrorCode.FRAME_SIZE_ERROR, "HEADERS cut short", "RFC 9113 §6.2"
                 )
-            depends_on_itself = _depends_on(payload) == stream_id
+            depends_on_itself = depends_on(payload) == stream_id
             payload = payload[5:]
         ends = flags & _END_STREAM != 0
         if flags & _END_HEADERS:
@@ -353,9 +328,6 @@ class Engine(Sending):
 
     # Frames without a stream to go to (RFC 9113 §5.1).
 
-    def _is_idle(self, stream_id: int) -> bool:
-        return stream_id > self.highest or stream_id & 1 == 0
-
     def _in_gap(self, stream_id: int) -> bool:
         return any(first <= stream_id <= last for first, last in self._gaps)
 
@@ -381,7 +353,7 @@ class Engine(Sending):
 
     def _rst_stream(self, stream_id: int, payload: bytes) -> None:
         if len(payload) != 4:
-            raise _wrong_size("RST_STREAM", "RFC 9113 §6.4")
+            raise wrong_size("RST_STREAM", "RFC 9113 §6.4")
         if stream_id == 0 or self._is_idle(stream_id):
             # RFC 9113 §6.4: "RST_STREAM frames MUST NOT be sent for a stream in the "idle""
             # state; after an upgrade this is no different.
@@ -395,256 +367,26 @@ class Engine(Sending):
             self._charge("RST_STREAM on closed streams")
             return
         if not self._resets_allowed.take():
-            raise _flood("the peer resets streams as fast as it opens them")
+            raise flood("the peer resets streams as fast as it opens them")
         self._remember_reset(stream_id, ours=False)
         self._drop(stream)
         self._receiver.stream_reset(stream, int.from_bytes(payload, "big"))
 
-    def _priority(self, stream_id: int, payload: bytes) -> None:
-        if stream_id == 0:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PRIORITY on stream 0", "RFC 9113 §6.3")
-        self._charge("PRIORITY frames")
-        if len(payload) != 5:
-            raise StreamFault(
-                ErrorCode.FRAME_SIZE_ERROR, "PRIORITY of a wrong size", "RFC 9113 §6.3"
-            )
-        if _depends_on(payload) == stream_id:
-            raise StreamFault(
-                ErrorCode.PROTOCOL_ERROR, "the stream depends on itself", "RFC 7540 §5.3.1"
-            )
-
-    # Windows (RFC 9113 §6.9).
-
-    def _window_update(self, stream_id: int, payload: bytes) -> None:
-        if len(payload) != 4:
-            raise _wrong_size("WINDOW_UPDATE", "RFC 9113 §6.9")
-        increment = int.from_bytes(payload, "big") & _STREAM_MASK
-        if increment < self.limits.small_window_update:
-            self._charge("small WINDOW_UPDATE frames")
-        if stream_id == 0:
-            self._connection_window(increment)
-            return
-        if self._is_idle(stream_id):
-            raise ConnectionFault(
-                ErrorCode.PROTOCOL_ERROR,
-                f"WINDOW_UPDATE on idle stream {stream_id}",
-                "RFC 9113 §5.1",
-            )
-        stream = self.streams.get(stream_id)
-        if stream is None:
-            # RFC 9113 §5.1: it "can be received … for a short period after" the end.
-            return
-        if increment == 0:
-            raise StreamFault(
-                ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of 0 octets", "RFC 9113 §6.9"
-            )
-        if stream.send_window + increment > LARGEST_WINDOW:
-            raise StreamFault(
-                ErrorCode.FLOW_CONTROL_ERROR, "the stream's window overflows", "RFC 9113 §6.9.1"
-            )
-        stream.send_window += increment
-        if stream in self.blocked:
-            self._windows_opened([stream])
-
-    def _connection_window(self, increment: int) -> None:
-        if increment == 0:
-            raise ConnectionFault(
-                ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of 0 octets", "RFC 9113 §6.9"
-            )
-        if self.send_window + increment > LARGEST_WINDOW:
-            raise ConnectionFault(
-                ErrorCode.FLOW_CONTROL_ERROR,
-                "the connection's window overflows",
-                "RFC 9113 §6.9.1",
-            )
-        self.send_window += increment
-        self._windows_opened(list(self.blocked))
-
-    def _windows_opened(self, streams: list[Stream]) -> None:
-        if self.send_window > 0:
-            for stream in streams:
-                if stream.send_window > 0:
-                    self._receiver.window_opened(stream)
-
-    # The connection (RFC 9113 §6.5, §6.7, §6.8).
-
-    def _settings_frame(self, stream_id: int, flags: int, payload: bytes) -> None:
-        if stream_id:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "SETTINGS on a stream", "RFC 9113 §6.5")
-        if flags & _ACK:
-            if payload:
-                raise _wrong_size("SETTINGS acknowledgement", "RFC 9113 §6.5")
-            self._settings_acknowledged()
-            return
-        if len(payload) % 6:
-            raise _wrong_size("SETTINGS", "RFC 9113 §6.5")
-        if self.peer.received:
-            self._charge("SETTINGS frames")
-        pairs = settings_.parse(payload)
-        if len(pairs) > self.limits.settings_entries:
-            raise _flood("a SETTINGS frame with too many entries")
-        # RFC 9113 §6.5.3: "The values in the SETTINGS frame MUST be processed in the order they
-        # appear, with no other frame processing between values. … Once all values have been
-        # processed, the recipient MUST immediately emit a SETTINGS frame with the ACK flag set."
-        self.apply_settings(pairs)
-        self.peer.received = True
-        self._acknowledge_settings()
-        self._receiver.settings_received()
-        if self.blocked:
-            self._windows_opened(list(self.blocked))
-
-    def _settings_acknowledged(self) -> None:
-        if self.settings_acknowledged:
-            self._charge("SETTINGS acknowledgements")
-            return
-        before = self._stream_window()
-        self.settings_acknowledged = True
-        # RFC 9113 §6.9.2: a change adjusts the windows of all streams, perhaps below zero.
-        change = self._stream_window() - before
-        for stream in self.streams.values():
-            stream.receive_window += change
-
-    def apply_settings(self, pairs: list[tuple[int, int]]) -> None:
-        """Obey the peer's settings, from a frame or from HTTP2-Settings (RFC 7540 §3.2.1).
-
-        Raises :class:`ConnectionFault` for a forbidden value.
-        """
-        peer = self.peer
-        for code, value in pairs:
-            try:
-                settings_.check(code, value)
-            except InvalidSetting as error:
-                raise ConnectionFault(error.code, error.args[0], error.rule) from None
-            if code == SettingCode.HEADER_TABLE_SIZE:
-                self._encoder.resize(value)
-            elif code == SettingCode.INITIAL_WINDOW_SIZE:
-                self._move_windows(value)
-            elif code == SettingCode.MAX_FRAME_SIZE:
-                peer.max_frame_size = value
-            elif code == SettingCode.MAX_CONCURRENT_STREAMS:
-                peer.max_concurrent_streams = value
-            elif code == SettingCode.MAX_HEADER_LIST_SIZE:
-                peer.max_header_list_size = value
-            elif code == SettingCode.ENABLE_PUSH and self.client and value:
-                # RFC 9113 §6.5.2: "A client MUST treat receipt of a SETTINGS frame with
-                # SETTINGS_ENABLE_PUSH set to 1 as a connection error"
-                raise ConnectionFault(
-                    ErrorCode.PROTOCOL_ERROR, "a server enables push", "RFC 9113 §6.5.2"
-                )
-            elif code == SettingCode.ENABLE_CONNECT_PROTOCOL and self.client:
-                self._allow_extended_connect(value)
-
-    def _allow_extended_connect(self, value: int) -> None:
-        # RFC 8441 §3: "A sender MUST NOT send a SETTINGS_ENABLE_CONNECT_PROTOCOL parameter with
-        # the value of 0 after previously sending a value of 1."
-        if self.peer.enable_connect_protocol and not value:
-            raise ConnectionFault(
-                ErrorCode.PROTOCOL_ERROR, "extended CONNECT is taken back", "RFC 8441 §3"
-            )
-        self.peer.enable_connect_protocol = value == 1
-
-    def _move_windows(self, size: int) -> None:
-        # RFC 9113 §6.9.2
-        change = size - self.peer.initial_window_size
-        self.peer.initial_window_size = size
-        for stream in self.streams.values():
-            stream.send_window += change
-            if stream.send_window > LARGEST_WINDOW:
-                raise ConnectionFault(
-                    ErrorCode.FLOW_CONTROL_ERROR,
-                    "a setting makes a stream's window overflow",
-                    "RFC 9113 §6.9.2",
-                )
-
-    def _ping_frame(self, stream_id: int, flags: int, payload: bytes) -> None:
-        if stream_id:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PING on a stream", "RFC 9113 §6.7")
-        if len(payload) != 8:
-            raise _wrong_size("PING", "RFC 9113 §6.7")
-        self._charge("PING frames")
-        if flags & _ACK:
-            self._receiver.ping_acknowledged(payload)
-        else:
-            self._acknowledge_ping(payload)
-
-    def _goaway_frame(self, stream_id: int, payload: bytes) -> None:
-        if stream_id:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "GOAWAY on a stream", "RFC 9113 §6.8")
-        if len(payload) < 8:
-            raise _wrong_size("GOAWAY", "RFC 9113 §6.8")
-        self._charge("GOAWAY frames")
-        last = int.from_bytes(payload[:4], "big") & _STREAM_MASK
-        code = int.from_bytes(payload[4:8], "big")
-        self._receiver.goaway_received(last, code, payload[8:])
-
-    # Faults.
-
-    def fail_stream(self, stream_id: int, fault: StreamFault) -> None:
-        """End a stream for what the peer did on it."""
-        stream = self.streams.get(stream_id)
-        if fault.code is ErrorCode.REFUSED_STREAM and stream is None:
-            allowed = self._control_allowed.take()
-        else:
-            allowed = self._faults_allowed.take()
-        if not allowed:
-            self.fail(
-                ErrorCode.ENHANCE_YOUR_CALM,
-                f"too many faults, the last: {fault}",
-                "RFC 9113 §10.5",
-                limit=True,
-            )
-            return
-        self._reset_number(stream_id, fault.code)
-        if stream is not None:
-            self._drop(stream)
-            error = RemoteProtocolError(str(fault), rule=fault.rule)
-            self._receiver.stream_failed(stream, error, fault.code)
-
-    def fail(self, code: int, message: str, rule: str, *, limit: bool = False) -> None:
-        """End the connection for what the peer did."""
-        if self.closed:
-            return
-        # RFC 9113 §5.4.1: "An endpoint that encounters a connection error SHOULD first send a
-        # GOAWAY frame … with the stream identifier of the last stream that it successfully
-        # received from its peer."
-        self.goaway(0 if self.client else self.highest, code, message)
-        self.close()
-        kind = LimitExceeded if limit else RemoteProtocolError
-        self._receiver.connection_failed(kind(message, rule=rule), code)
-
     def close(self) -> None:
         """Read and send nothing more."""
-        self.closed = True
+        super().close()
         self._held.clear()
         self._block = []
-        self.streams.clear()
-        self.blocked.clear()
-
-    def _charge(self, what: str) -> None:
-        if not self._control_allowed.take():
-            raise _flood(f"too many {what}")
 
 
 def _unpad(payload: bytes) -> bytes:
     # RFC 9113 §6.1: "If the length of the padding is the length of the frame payload or
     # greater, the recipient MUST treat this as a connection error … of type PROTOCOL_ERROR."
     if not payload:
-        raise _wrong_size("a padded frame", "RFC 9113 §6.1")
+        raise wrong_size("a padded frame", "RFC 9113 §6.1")
     padding = payload[0]
     if padding >= len(payload):
         raise ConnectionFault(
             ErrorCode.PROTOCOL_ERROR, "more padding than payload", "RFC 9113 §6.1"
         )
     return payload[1 : len(payload) - padding]
-
-
-def _depends_on(payload: bytes) -> int:
-    return int.from_bytes(payload[:4], "big") & _STREAM_MASK
-
-
-def _wrong_size(what: str, rule: str) -> ConnectionFault:
-    return ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"{what} of a wrong size", rule)
-
-
-def _flood(message: str) -> ConnectionFault:
-    return ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, message, "RFC 9113 §10.5", limit=True)

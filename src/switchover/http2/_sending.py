@@ -78,6 +78,7 @@ class Sending:
         self.send_window = _INITIAL_WINDOW
         self.receive_window = _INITIAL_WINDOW
         self._credit = 0
+        self._withheld = 0
         self._out: list[bytes | memoryview] = []
         self._encoder = Encoder()
         # From a reset stream's number to whether the reset was ours.
@@ -120,6 +121,11 @@ class Sending:
         else:
             stream.remote_open = False
         return stream
+
+    def withhold(self, octets: int) -> None:
+        """Use ``octets`` less of the connection's window until the peer's SETTINGS are here."""
+        self._withheld = octets
+        self.send_window -= octets
 
     def _new_stream(self, stream_id: int) -> Stream:
         stream = Stream(stream_id, self.peer.initial_window_size, self._stream_window())
@@ -257,6 +263,12 @@ class Sending:
         debug = text.encode("ascii", "replace")[:256]
         payload = last.to_bytes(4, "big") + _CODE.pack(code) + debug
         self._frame(_GOAWAY, 0, 0, payload)
+
+    def close(self) -> None:
+        """Send nothing more, but what is ready."""
+        self.closed = True
+        self.streams.clear()
+        self.blocked.clear()
 
     def _acknowledge_settings(self) -> None:
         self._frame(_SETTINGS, _ACK, 0, b"")

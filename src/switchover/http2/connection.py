@@ -36,6 +36,7 @@ class Message:
     """The exchange on one stream, as a machine sees it."""
 
     __slots__ = (
+        "discarded",
         "expected",
         "head_received",
         "head_sent",
@@ -57,6 +58,8 @@ class Message:
         self.expected = UNKNOWN
         self.received = 0
         self.to_send = UNKNOWN
+        #: Octets that came after the response was complete.
+        self.discarded = 0
         #: CONNECT was answered with 2xx: what follows belongs to another protocol.
         self.tunnel = False
 
@@ -272,14 +275,15 @@ class Connection:
             # not equal the sum of the DATA frame payload lengths".
             if 0 <= message.expected < message.received:
                 raise _wrong_length(message)
-            if self._wants_content(stream):
+            if self._wants_content(stream, len(data)):
                 self._events.append(StreamEvent(stream.id, ContentReceived(data)))
             else:
                 self._engine.acknowledge(stream, len(data))
-        if end:
+        # A receiver of the content may have reset the stream.
+        if end and stream.id in self._engine.streams:
             self._complete(stream, Fields.from_octets([]))
 
-    def _wants_content(self, stream: Stream) -> bool:
+    def _wants_content(self, stream: Stream, octets: int) -> bool:
         return True
 
     def _complete(self, stream: Stream, trailers: Fields) -> None:

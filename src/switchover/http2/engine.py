@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from switchover.errors import RemoteProtocolError
-from switchover.http2._engine import ConnectionFault, Engine, StreamFault
+from switchover.http2._engine import Engine
+from switchover.http2._faults import ConnectionFault, StreamFault
 from switchover.http2._sending import Stream
 
 __all__ = ["ConnectionFault", "Engine", "Receiver", "Stream", "StreamFault"]

@@ -24,6 +24,8 @@ class Limits:
     continuations: int = 16
     #: Interim responses before a final one.
     interim_responses: int = 32
+    #: Octets of a request that are read and dropped once it has been answered.
+    discarded_content: int = 64 * 1024
     #: Streams that the peer may reset at once and a second (SEC-25, CVE-2023-44487): a browser
     #: that leaves a page resets all that were open on it.
     resets: int = 400

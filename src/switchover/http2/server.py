@@ -30,6 +30,10 @@ from switchover.http2.settings import LARGEST_WINDOW, Settings
 
 __all__ = ["ServerConnection"]
 
+#: Of the 65535 octets that a client must take behind the 101, these are kept back until it has
+#: begun to speak HTTP/2: curl before 8 fails if more than 32 KiB arrive together with the 101.
+_WITHHELD = 65535 - 16384
+
 _DRAIN = b"\0draining"[:8]
 
 
@@ -90,6 +94,7 @@ class ServerConnection(Connection):
         # RFC 7540 §3.2.1: "Acknowledgement of the SETTINGS parameters is not necessary, since a
         # 101 response serves as implicit acknowledgement."
         engine.apply_settings(pairs)
+        engine.withhold(_WITHHELD)
         stream = engine.adopt_stream()
         stream.message = Message(h2c.request_on_stream_1(request))
         events = connection._events
@@ -303,9 +308,18 @@ class ServerConnection(Connection):
             )
         self._complete(stream, read_trailers(lines))
 
-    def _wants_content(self, stream: Stream) -> bool:
+    def _wants_content(self, stream: Stream, octets: int) -> bool:
         # A response that is complete needs no more of its request.
-        return stream.local_open or stream.message.tunnel
+        message: Message = stream.message
+        if stream.local_open or message.tunnel:
+            return True
+        # RFC 9113 §8.1: the server may ask to "abort transmission of a request without error
+        # by sending a RST_STREAM with an error code of NO_ERROR". Some clients take that for a
+        # failure, so a short rest is read instead.
+        message.discarded += octets
+        if message.discarded > self._limits.discarded_content:
+            self._engine.reset(stream, ErrorCode.NO_ERROR)
+        return False
 
 
 def _check_length(content: bytes, length: int, *, whole: bool) -> None:
