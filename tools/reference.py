@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +34,9 @@ def _signature(thing: object) -> str:
         p.replace(default=...) if " at 0x" in repr(p.default) else p
         for p in signature.parameters.values()
     ]
-    return str(signature.replace(parameters=shown))
+    # Annotations are kept as text (PEP 563): show them without the quotation marks.
+    text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(signature.replace(parameters=shown)))
+    return re.sub(r"<(\w+\.\w+): [^>]*>", r"\1", text)  # members of enumerations
 
 
 def _block(text: str) -> list[str]:
@@ -56,7 +59,7 @@ def _entry(name: str) -> list[str]:
     thing = getattr(switchover, name)
     lines = [f"### `{name}`", ""]
     if callable(thing):
-        lines += _block(f"{name}{_signature(thing)}")
+        lines += _block(f"{name}{_signature(thing).removesuffix(' -> None')}")
     lines += [inspect.getdoc(thing) or "", ""]
     if inspect.isclass(thing) and (members := list(_members(thing))):
         lines += [*members, ""]
