@@ -20,8 +20,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from compliance.autobahn.suite import Suite, sections
-from compliance.autobahn.testees import CLIENTS, SERVERS, Testee
+from compliance.autobahn.testees import CLIENTS, SERVERS
 from compliance.autobahn.verdicts import Judgement, accepted, judge
+from compliance.testee import Testee
 
 QUICK = ["1-7", "10"]
 

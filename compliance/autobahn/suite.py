@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from compliance.autobahn.testees import RunningServer, Testee
 from compliance.autobahn.verdicts import Verdict, read_index
+from compliance.testee import RunningServer, Testee
 
 WSTEST = Path(__file__).with_name("wstest.py")
 #: All of it takes seven minutes; a server that answers nothing runs into every time limit.
