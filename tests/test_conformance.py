@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Areas where every row is cited by a test or explained. An area joins when its room is complete,
 # and does not leave again.
-COMPLETE: list[str] = []
+COMPLETE = ["MSG", "UPG-S", "UPG-C", "WS-D"]
+FIRST_RELEASE = {"MSG", "UPG-S", "UPG-C", "WS-H", "WS-F", "WS-C"}
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +52,14 @@ def test_every_note_is_about_a_row_and_says_something(conformance: ModuleType) -
 
 def test_every_row_of_a_complete_area_is_cited_or_explained(conformance: ModuleType) -> None:
     assert not [row.id for row in conformance.missing(COMPLETE)]
+
+
+@pytest.mark.skipif(
+    not set(COMPLETE) >= FIRST_RELEASE,
+    reason="the page changes with every commit until the first rooms are complete",
+)
+def test_the_page_is_what_would_be_written(conformance: ModuleType) -> None:
+    assert conformance.PAGE.read_text(encoding="utf-8") == conformance.render(), "make docs"
 
 
 def test_citations_are_found_where_tests_put_them(conformance: ModuleType) -> None:
