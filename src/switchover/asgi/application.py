@@ -49,7 +49,9 @@ class ApplicationHandler:
         offer = exchange.offer
         if offer is not None and offer.find(_WEBSOCKET) is not None:
             request = exchange.request
-            decision = decide(request, self._registry, secure=request.scheme == "https")
+            decision = decide(
+                request, self._registry, secure=request.scheme == "https", examined=offer
+            )
             if isinstance(decision, Select):
                 await self._run_websocket(exchange, decision)
                 return

@@ -153,7 +153,9 @@ class HTTP1Exchange(Exchange):
         if self.request.method == "CONNECT":
             response = Response(status or 200, fields)
         else:
-            response = switching_response_to(self.request, protocol, fields=fields)
+            response = switching_response_to(
+                self.request, protocol, fields=fields, offer=self.offer
+            )
         self._driver.machine.switch(response, protocol)
         self.response_started = self.response_complete = True
         self.response_status = response.status

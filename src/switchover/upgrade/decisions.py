@@ -77,14 +77,23 @@ class Answer:
 Decision = Select | Ordinary | Answer
 
 
-def decide(request: Request, registry: Registry, *, secure: bool, peer: Any = None) -> Decision:
+def decide(
+    request: Request,
+    registry: Registry,
+    *,
+    secure: bool,
+    peer: Any = None,
+    examined: Offer | NoOffer | None = None,
+) -> Decision:
     """Decide what to do with ``request``, whose head has been received and is valid.
 
     ``secure`` says whether the connection is under TLS; ``peer`` is passed to the policy.
+    ``examined`` is what :func:`examine` has said of the request, where that is known.
     Raises :class:`LocalProtocolError` when a policy or a handshake of ours names a protocol
     that was not offered: that is a fault of this server, to be answered with 500.
     """
-    examined = examine(request)
+    if examined is None:
+        examined = examine(request)
     if examined is NO_UPGRADE and not registry.required:
         return _PLAIN  # every plain request comes this way
     insisting = _insisting(request, registry, secure=secure)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from switchover.errors import LocalProtocolError
 from switchover.http.fields import Fields
 from switchover.http.messages import Response
-from switchover.upgrade.offers import NoOffer, examine
+from switchover.upgrade.offers import NoOffer, Offer, examine
 from switchover.upgrade.tokens import UpgradeToken
 
 if TYPE_CHECKING:
@@ -31,15 +31,18 @@ def switching_response_to(
     *,
     fields: Fields | None = None,
     layers_above: Sequence[str] = (),
+    offer: Offer | NoOffer | None = None,
 ) -> Response:
     """Return the response that switches ``request`` to ``protocol``.
 
     That is a 101 with Upgrade and ``Connection: Upgrade``, or a 200 without them for an
-    extended CONNECT. ``fields`` are added. Raises :class:`LocalProtocolError` if the request
+    extended CONNECT. ``fields`` are added; ``offer`` is what :func:`examine` has said of the
+    request, where that is known. Raises :class:`LocalProtocolError` if the request
     did not offer the protocol, or ``fields`` holds one that is not the caller's to set.
     """
     token = UpgradeToken.parse(protocol)
-    offer = examine(request)
+    if offer is None:
+        offer = examine(request)
     # RFC 9110 §7.8: "A server MUST NOT switch to a protocol that was not indicated by the
     # client in the corresponding request's Upgrade header field."
     if isinstance(offer, NoOffer):

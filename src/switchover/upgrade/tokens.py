@@ -72,10 +72,10 @@ class UpgradeToken:
         """
         if isinstance(text, UpgradeToken):
             return text
-        found = _protocol.fullmatch(text)
-        if found is None:
+        token = read_member(text)
+        if token is None:
             raise LocalProtocolError(f"not an upgrade token: {text!r}", rule="RFC 9110 §7.8")
-        return cls(found[1], found[2])
+        return token
 
     def matches(self, other: UpgradeToken) -> bool:
         """Whether both name the same protocol in the same version."""
