@@ -15,6 +15,7 @@ import argparse
 import random
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pytest
@@ -29,7 +30,6 @@ httptools = pytest.importorskip("httptools")
 
 STRICTER_THAN_H11 = {
     "RFC 9112 §2.2": "lone LF, bare CR, whitespace ahead of the fields, surplus empty lines",
-    "RFC 9112 §3": "request lines over the limit",
     "RFC 9112 §3.2": "Host that is no host; targets with a fragment, or in no form of the method",
     "RFC 9112 §3.2.2": "absolute targets without a valid authority",
     "RFC 9112 §3.2.3": "CONNECT to anything but host and port",
@@ -40,15 +40,11 @@ STRICTER_THAN_H11 = {
     "RFC 9112 §6.1": "both framing fields; Transfer-Encoding in HTTP/1.0",
     "RFC 9112 §6.3": "repeated Content-Length, even an equal one",
     "RFC 9110 §15.6.6": "another major version than 1",
-    "RFC 9110 §5.4": "the limits of the field section",
-    "RFC 9112 §2.3": "no version at all",
 }
 
 STRICTER_THAN_LLHTTP = STRICTER_THAN_H11 | {
-    "RFC 9112 §5.1": "whitespace ahead of a colon",
-    "RFC 9110 §5.1": "names that are no tokens",
-    "RFC 9110 §9.1": "methods that are no tokens",
-    "RFC 9112 §5": "lines without a colon",
+    "RFC 9112 §3": "request lines without a version, which HTTP/0.9 had",
+    "RFC 9112 §2.3": "the same, with a version that is none",
 }
 
 # What llhttp refuses and the standard allows, so that we take it.
@@ -56,6 +52,7 @@ STRICTER_IS_LLHTTP = (
     "Invalid HTTP version",  # RFC 9110 §2.5: HTTP/1.9 is handled as 1.1
     "Invalid method encountered",  # it knows a fixed set of methods
     "Expected space after method",
+    "Unexpected char in url schema",  # RFC 3986 §3.1: digits are fine in it
 )
 
 PIECES = [
@@ -70,6 +67,13 @@ PIECES = [
     *(b"Transfer-Encoding: chunked", b"Transfer-Encoding: gzip", b"Expect: 100-continue"),
     *(b": ", b" folded", b"a b: c", b"(: d"),
 ]
+
+METHODS = [piece for piece in PIECES if piece.isalpha() and piece.isupper() and len(piece) > 2]
+TARGETS = [
+    piece for piece in PIECES if piece[:1] in (b"/", b"*") or piece in (b"a:80", b"http://a/b")
+]
+VERSIONS = [b"HTTP/1.1"] * 9 + [piece for piece in PIECES if piece.lower().startswith(b"http/")]
+LINES = [piece for piece in PIECES if b":" in piece and len(piece) > 3] + [b"X", b" folded"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,16 @@ class Read:
         return self.fields is not None
 
 
+def comparable(lines: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
+    """Take out what readers change without harm.
+
+    h11 writes names and transfer codings small; llhttp keeps whitespace behind a value.
+    """
+    codings = b"transfer-encoding"
+    pairs = ((name.lower(), value.rstrip(b" \t")) for name, value in lines)
+    return tuple((name, value.lower() if name == codings else value) for name, value in pairs)
+
+
 def ours(head: bytes) -> Read | None:
     machine = ServerConnection()
     machine.receive_data(head)
@@ -97,8 +111,7 @@ def ours(head: bytes) -> Read | None:
             lines = request.fields.raw
             if request.version == "1.0":
                 return None  # some fields are dropped on purpose: UPG-P-24
-            fields = tuple((name.lower(), value) for name, value in lines)
-            return Read(request.method.encode(), request.target.encode(), fields)
+            return Read(request.method.encode(), request.target.encode(), comparable(lines))
     return None
 
 
@@ -111,38 +124,42 @@ def by_h11(head: bytes) -> Read | None:
         return Read(why=str(error))
     if not isinstance(event, h11.Request):
         return None
-    return Read(event.method, event.target, tuple((n, v) for n, v in event.headers))
+    return Read(event.method, event.target, comparable(event.headers))
 
 
 class _Callbacks:
     def __init__(self) -> None:
         self.target = b""
         self.fields: list[tuple[bytes, bytes]] = []
+        self.method = b""
         self.complete = False
+        self.parser = httptools.HttpRequestParser(self)
 
     def on_url(self, url: bytes) -> None:
-        self.target += url
+        if not self.complete:
+            self.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.complete:
-            self.fields.append((name.lower(), value.rstrip(b" \t")))
+            self.fields.append((name, value))
 
     def on_headers_complete(self) -> None:
+        if not self.complete:
+            self.method = self.parser.get_method()
         self.complete = True
 
 
 def by_llhttp(head: bytes) -> Read | None:
     callbacks = _Callbacks()
-    parser = httptools.HttpRequestParser(callbacks)
     why = ""
     try:
-        parser.feed_data(head)
+        callbacks.parser.feed_data(head)
     except httptools.HttpParserUpgrade:
         pass
     except httptools.HttpParserError as error:
         why = str(error)
     if callbacks.complete:
-        return Read(parser.get_method(), callbacks.target, tuple(callbacks.fields))
+        return Read(callbacks.method, callbacks.target, comparable(callbacks.fields))
     return Read(why=why) if why else None
 
 
@@ -204,15 +221,28 @@ def run(seconds: float, seed: int) -> int:
     end = time.monotonic() + seconds
     count = 0
     while time.monotonic() < end:
-        parts = source.choices(PIECES, k=source.randrange(16))
-        head = source.choice([b"", b"GET / HTTP/1.1\r\nHost: a\r\n"]) + b"".join(parts)
-        head += source.choice([b"\r\n\r\n", b"\n\n", b""])
-        if source.random() < 0.3 and head:
-            place = source.randrange(len(head))
-            head = head[:place] + bytes([source.randrange(256)]) + head[place + 1 :]
-        check(head)
+        check(random_head(source))
         count += 1
     return count
+
+
+def random_head(source: random.Random) -> bytes:
+    """Return pieces in any order, or a head that is right but for a few pieces or octets."""
+    if source.random() < 0.3:
+        parts = source.choices(PIECES, k=source.randrange(16))
+        return (
+            b"GET / HTTP/1.1\r\nHost: a\r\n" * source.randrange(2) + b"".join(parts) + b"\r\n\r\n"
+        )
+    start = b" ".join(source.choice(column) for column in (METHODS, TARGETS, VERSIONS))
+    lines = [start, *source.choices(LINES, k=source.randrange(5))]
+    if source.random() < 0.8:
+        lines.insert(source.randrange(1, len(lines) + 1), b"Host: a")
+    ends = [b"\n" if source.random() < 0.02 else b"\r\n" for _ in lines]
+    head = b"".join(line + end for line, end in zip(lines, ends, strict=True)) + b"\r\n"
+    for _ in range(source.choice([0, 0, 0, 1, 1, 2])):
+        place = source.randrange(len(head))
+        head = head[:place] + bytes([source.randrange(256)]) + head[place + source.randrange(2) :]
+    return head
 
 
 def main() -> int:
