@@ -54,10 +54,11 @@ def encode_varint(value: int) -> bytes:
     """
     if not 0 <= value <= _MAX_VARINT:
         raise LocalProtocolError(f"{value} is no variable-length integer", rule="RFC 9000 §16")
-    for prefix, size in enumerate((1, 2, 4, 8)):
-        if value < 1 << (8 * size - 2):
-            return (value | prefix << (8 * size - 2)).to_bytes(size, "big")
-    raise AssertionError("not reached: the value was checked above")
+    prefix = 0
+    while value >= 1 << ((8 << prefix) - 2):
+        prefix += 1
+    size = 1 << prefix
+    return (value | prefix << (8 * size - 2)).to_bytes(size, "big")
 
 
 def read_varint(data: bytes | bytearray, start: int = 0) -> tuple[int, int] | None:

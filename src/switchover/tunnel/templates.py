@@ -19,6 +19,7 @@ _variables = re.compile(r"([?&]?)([A-Za-z0-9_]+(?:,[A-Za-z0-9_]+)*)")
 _absolute = re.compile(r"https?://[^/?#\x00]+(/[^#]*)")
 _bad_escape = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _RULE = "RFC 9298 §2"
+_TARGET = ("target_host", "target_port")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +39,25 @@ class _Expression:
         return self.operator + "&".join(f"{name}={values[name]}" for name in present)
 
     def regex(self, seen: set[str]) -> str:
-        parts = [self._part(name, seen) for name in self.names]
-        if not self.operator:
-            return ",".join(parts)
-        return re.escape(self.operator) + "&".join(parts)
-
-    def _part(self, name: str, seen: set[str]) -> str:
+        """A pattern for what any expansion gives; other variables may be there or not."""
+        separator = "&" if self.operator else ","
         value = "[^&]*" if self.operator else "[^/?&,]*"
-        group = f"(?P={name})" if name in seen else f"(?P<{name}>{value})"
-        seen.add(name)
-        return f"{re.escape(name)}={group}" if self.operator else group
+        pattern, found = "", False
+        for name in self.names:
+            part = f"{re.escape(name)}=" if self.operator else ""
+            if name not in _TARGET:
+                part += value
+                pattern += f"(?:{separator}{part})?" if found else f"(?:{part}{separator})?"
+                continue
+            # A port has no dot, so next to one the host gets all that it can.
+            group = f"(?P<{name}>{value}{'?' if name == 'target_port' else ''})"
+            part += f"(?P={name})" if name in seen else group
+            seen.add(name)
+            pattern += separator + part if found else part
+            found = True
+        if not found:
+            return f"(?:{re.escape(self.operator)}{value}(?:{separator}{value})*)?"
+        return re.escape(self.operator) + pattern
 
 
 class ProxyTemplate:
@@ -80,7 +90,7 @@ class ProxyTemplate:
         if not text.startswith("/") and not _absolute.fullmatch(literal):
             raise _broken(text, "is not absolute, or has a variable ahead of its path")
         names = {name for expression in self._expressions for name in expression.names}
-        for name in ("target_host", "target_port"):
+        for name in _TARGET:
             if name not in names:
                 raise _broken(text, f"lacks the variable {name}")
 

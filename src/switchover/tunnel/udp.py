@@ -178,7 +178,8 @@ class UdpMachine:
             self._fail(event)
         elif isinstance(event, OversizedCapsule):
             self._take_oversized(event)
-        elif isinstance(event, Capsule):
+        else:
+            assert isinstance(event, Capsule)  # no type is streamed
             self._take_datagram(event.value)
 
     def _fail(self, event: Failed) -> None:
