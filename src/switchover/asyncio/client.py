@@ -72,6 +72,8 @@ class Client:
         self.tls_upgrade = tls_upgrade
         self._idle: dict[_PoolKey, list[HTTP1ClientProtocol]] = {}
         self._adopted: dict[Any, None] = {}
+        self._live: set[HTTP1ClientProtocol] = set()
+        self._empty: asyncio.Event | None = None
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -81,18 +83,23 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """Close every connection; tunnels end in order, and are aborted after a second."""
+        """Close every connection; tunnels end in order, and are aborted after a second.
+
+        Returns when they have ended.
+        """
         self._closed = True
-        for idle in self._idle.values():
-            for connection in idle:
-                connection.on_idle_end = None
-                connection.close()
         self._idle.clear()
+        for connection in list(self._live):
+            connection.on_idle_end = None
+            connection.close()
         adopted = list(self._adopted)
         for switched in adopted:
             switched.shutdown(1.0)
         if adopted:
             await asyncio.gather(*(one.wait_closed() for one in adopted))
+        if self._live:
+            self._empty = asyncio.Event()
+            await self._empty.wait()
 
     def adopt(self, switched: Any) -> None:
         """End ``switched`` (it has ``shutdown(timeout)`` and ``wait_closed()``) with the client."""
@@ -298,7 +305,18 @@ class Client:
         async with limit_time("connecting", self.timeout):
             _, protocol = await open_connection(url, self.route, self._new_driver)
         assert isinstance(protocol, HTTP1ClientProtocol)
+        self.keep_account(protocol)
         return protocol
+
+    def keep_account(self, connection: HTTP1ClientProtocol) -> None:
+        """Close ``connection`` with the client, whatever it is doing then."""
+        self._live.add(connection)
+        connection.on_lost = self._lost
+
+    def _lost(self, connection: HTTP1ClientProtocol) -> None:
+        self._live.discard(connection)
+        if self._empty is not None and not self._live:
+            self._empty.set()
 
     def _new_driver(self) -> HTTP1ClientProtocol:
         return HTTP1ClientProtocol(limits=self.limits)

@@ -43,7 +43,8 @@ _CONTENT_HIGH_MARK = 256 * 1024
 class HTTP1ClientProtocol(asyncio.BufferedProtocol):
     """Drives one HTTP/1.1 connection to a server.
 
-    ``on_idle_end`` is called when the connection is lost while it carries no request.
+    ``on_idle_end`` is called when the connection is lost while it carries no request,
+    ``on_lost`` when it is lost at all, or switched.
     """
 
     __slots__ = (
@@ -66,6 +67,7 @@ class HTTP1ClientProtocol(asyncio.BufferedProtocol):
         "error",
         "gate",
         "on_idle_end",
+        "on_lost",
         "requests",
     )
 
@@ -89,6 +91,7 @@ class HTTP1ClientProtocol(asyncio.BufferedProtocol):
         #: How many requests this connection has carried.
         self.requests = 0
         self.on_idle_end: Callable[[HTTP1ClientProtocol], None] | None = None
+        self.on_lost: Callable[[HTTP1ClientProtocol], None] | None = None
         self._interim: Callable[[Response], None] | None = None
         self._on_switch: Callable[[Switched, asyncio.Transport], None] | None = None
         self._response: Response | None = None
@@ -137,6 +140,11 @@ class HTTP1ClientProtocol(asyncio.BufferedProtocol):
         self._wake()
         if self.on_idle_end is not None:
             self.on_idle_end(self)
+        self._notify_lost()
+
+    def _notify_lost(self) -> None:
+        if self.on_lost is not None:
+            self.on_lost(self)
 
     def pause_writing(self) -> None:
         self.gate.close()
@@ -323,9 +331,10 @@ class HTTP1ClientProtocol(asyncio.BufferedProtocol):
 
     def _on_switched(self, event: Switched) -> None:
         self._switched = event
-        facts = self.facts
-        facts.chain = (*self._chain, event.protocol)
+        self.facts.chain = (*self._chain, event.protocol)
+        self._flush()  # the end of our content, if the 101 came before it
         self._over = True
+        self._notify_lost()
         if self._on_switch is not None:
             self._on_switch(event, self.transport)
         self._wake()

@@ -55,6 +55,7 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
         "_deadlines",
         "_eof",
         "_facts",
+        "_idle",
         "_loop",
         "_machine",
         "_over",
@@ -95,6 +96,7 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
         self._deadline: Deadline | None = None
         self._reading_paused = False
         self._pumping = False
+        self._idle = False
         self._closing = False
         self._eof = False
         self._over = False
@@ -212,6 +214,8 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
                         return
         finally:
             self._pumping = False
+        if self._idle and self._machine.receiving_begun():
+            self._arm(self.server.settings.timeouts.head, self._head_too_slow)
         self.flush()
         self.update_reading()
 
@@ -458,6 +462,7 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
 
     def _arm(self, seconds: float | None, callback: Callable[[], None]) -> None:
         self._disarm()
+        self._idle = callback == self._idle_too_long
         if seconds is not None:
             self._deadline = self._deadlines.set(seconds, callback)
 

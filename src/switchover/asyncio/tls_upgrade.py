@@ -228,6 +228,7 @@ class TLSUpgrade(ClientUpgrade):
             raise _failed(event, str(error) or type(error).__name__) from error
         inside.requests = 1
         inside.connection_made(protected)
+        client.keep_account(inside)
         # RFC 2817 §3.3: the first thing inside is the answer to the request that asked.
         answer = await inside.response()
         if isinstance(answer, Switched):  # nothing was offered inside

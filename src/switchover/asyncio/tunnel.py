@@ -8,6 +8,9 @@ the first that :meth:`Tunnel.read` returns.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import struct
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Self, cast
@@ -111,7 +114,7 @@ class Tunnel(asyncio.Protocol):
         :meth:`close`.
         """
         while not self._chunks:
-            if self._eof:
+            if self._eof and not isinstance(self._broken, TunnelClosed):
                 return b""
             await self._more()
         chunk = self._chunks.popleft()
@@ -249,7 +252,7 @@ class Tunnel(asyncio.Protocol):
     def shutdown(self, timeout: float = 10.0) -> None:
         """Start :meth:`close` without waiting for it."""
         transport = self._transport
-        if transport is None or self._closed is None or self._closed.done():
+        if transport is None or self._closed is None or transport.is_closing():
             return
         if self._broken is None:
             self._broken = TunnelClosed("the tunnel has been closed")
@@ -274,10 +277,11 @@ class Tunnel(asyncio.Protocol):
         self._wake()
 
     def abort(self) -> None:
-        """Drop the connection at once; unsent octets are lost."""
+        """Drop the connection at once; unsent octets are lost, and the peer sees a reset."""
         if self._broken is None:
             self._broken = TunnelClosed("the tunnel has been aborted")
         if self._transport is not None:
+            _reset(self._transport)
             self._transport.abort()
         self._wake()
 
@@ -317,6 +321,8 @@ class Tunnel(asyncio.Protocol):
         if self._eof:
             reader.feed_eof()
         self._broken = TunnelClosed("the tunnel was turned into streams")
+        if self._closed is not None:
+            self._closed.set_result(None)
         self._notify_lost()
         return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
@@ -377,3 +383,11 @@ class Tunnel(asyncio.Protocol):
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """Let the end of ``transport`` be a TCP reset: a FIN would look like an end in order."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
