@@ -206,7 +206,8 @@ class HTTPCycle:
                 " switch to: scope['extensions'] has no 'http.upgrade'",
                 rule="RFC 9110 §7.8",
             )
-        if data or more:
+        # A middleware that compresses makes octets even of nothing, and says so.
+        if more or (data and "content-encoding" not in fields):
             # RFC 9110 §15.2: "A 1xx response … cannot contain content or trailers."
             raise LocalProtocolError(
                 "a 101 has no content: send one empty http.response.body, then use the channel"

@@ -30,7 +30,14 @@ _ABORT = "http.upgrade.abort"
 _Mechanism = Literal["upgrade", "connect", "extended-connect"]
 
 # Of an ordinary response, what has no place in the answer that switches.
-_NOT_IN_A_SWITCH = ("upgrade", "connection", "content-length", "transfer-encoding", "trailer")
+_NOT_IN_A_SWITCH = (
+    "upgrade",
+    "connection",
+    "content-length",
+    "content-encoding",
+    "transfer-encoding",
+    "trailer",
+)
 
 
 class UpgradeChannel:
