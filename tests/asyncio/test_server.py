@@ -158,7 +158,8 @@ async def test_required_token_answers_426(application: Application, raw: Any) ->
             await connection.send(GET)
             head = await connection.head()
             assert head.startswith(b"HTTP/1.1 426 ")
-            assert b"Upgrade: p/1\r\n" in head and b"Connection: Upgrade\r\n" in head
+            assert b"Upgrade: p/1\r\n" in head
+            assert b"Connection: Upgrade\r\n" in head
             await connection.reader.readexactly(_length(head))
             await connection.send(GET[:-2] + OFFER + b"\r\n")
             await connection.expect(SWITCHED)
@@ -264,7 +265,8 @@ async def test_bad_request_is_answered_and_nothing_after_it(
         async with raw(server) as connection:
             await connection.send(b"GET / HTTP/1.1\r\nHost : a\r\n\r\n" + GET)
             answer = await connection.rest()
-            assert answer.startswith(b"HTTP/1.1 400 ") and answer.count(b"HTTP/1.1 ") == 1
+            assert answer.startswith(b"HTTP/1.1 400 ")
+            assert answer.count(b"HTTP/1.1 ") == 1
     assert "bad request" in caplog.text
 
 
@@ -277,7 +279,8 @@ async def test_connect_is_refused_and_closes(application: Application, raw: Any)
                 b"CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n" + GET
             )
             answer = await connection.rest()
-            assert answer.startswith(b"HTTP/1.1 405 ") and answer.count(b"HTTP/1.1 ") == 1
+            assert answer.startswith(b"HTTP/1.1 405 ")
+            assert answer.count(b"HTTP/1.1 ") == 1
 
 
 async def test_options_asterisk_is_the_servers_own(application: Application, raw: Any) -> None:
@@ -287,7 +290,8 @@ async def test_options_asterisk_is_the_servers_own(application: Application, raw
         async with raw(server) as connection:
             await connection.send(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n")
             head = await connection.head()
-            assert head.startswith(b"HTTP/1.1 200 ") and b"Content-Length: 0" in head
+            assert head.startswith(b"HTTP/1.1 200 ")
+            assert b"Content-Length: 0" in head
 
 
 # Deadlines.
@@ -547,7 +551,8 @@ async def test_shutdown_finishes_the_exchange_under_way(raw: Any) -> None:
         assert await idle.rest() == b""
         go_on.set()
         answer = await busy.rest()
-        assert b"Connection: close" in answer and answer.endswith(b"done")
+        assert b"Connection: close" in answer
+        assert answer.endswith(b"done")
         await closing
     assert not server.connections
 

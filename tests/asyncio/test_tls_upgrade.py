@@ -117,7 +117,8 @@ async def test_options_is_switched_and_answered_inside(
         inside = _Inside(client_context, connection)
         await inside.handshake()
         answer = await inside.read()
-        assert answer.startswith(b"HTTP/1.1 200 OK\r\n") and b"Content-Length: 0" in answer
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"Content-Length: 0" in answer
         await inside.send(b"GET /next HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert b"TLSv1.3 HTTP/1.1>TLS/1.2>HTTP/1.1" in await inside.read()
 
@@ -151,6 +152,11 @@ async def test_cleartext_behind_the_request_is_fatal_at_every_split(
             assert b"/evil" not in seen and b"200" not in seen, seen
 
 
+async def _handshake_and_read(inside: _Inside) -> bytes:
+    await inside.handshake()
+    return await inside.read()
+
+
 async def test_injected_request_is_not_answered_inside_tls(
     server: Server, raw: Any, client_context: ssl.SSLContext
 ) -> None:
@@ -161,8 +167,7 @@ async def test_injected_request_is_not_answered_inside_tls(
         await connection.send(b"GET /evil HTTP/1.1\r\nHost: localhost\r\n\r\n")
         inside = _Inside(client_context, connection)
         with pytest.raises((EOFError, ssl.SSLError, ConnectionError)):
-            await inside.handshake()
-            await inside.read()
+            await _handshake_and_read(inside)
 
 
 async def test_a_request_with_content_is_answered_in_clear(server: Server, raw: Any) -> None:
@@ -189,7 +194,8 @@ async def test_required_resource_answers_426(server: Server, raw: Any) -> None:
         await connection.send(b"GET /secure HTTP/1.1\r\nHost: a\r\n\r\n")
         head = await connection.head()
         assert head.startswith(b"HTTP/1.1 426 ")
-        assert b"Upgrade: TLS/1.2, HTTP/1.1\r\n" in head and b"Connection: Upgrade" in head
+        assert b"Upgrade: TLS/1.2, HTTP/1.1\r\n" in head
+        assert b"Connection: Upgrade" in head
         length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
         assert b"TLS" in await connection.reader.readexactly(length)
         await connection.send(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -247,7 +253,8 @@ async def test_mandatory_client_asks_with_options_first(
     async with Client(tls_upgrade=policy) as client:
         first = await client.post(_url(server), b"secret")
         second = await client.get(_url(server, "/secure"))
-        assert "TLSv1.3" in await first.text() and "TLSv1.3" in await second.text()
+        assert "TLSv1.3" in await first.text()
+        assert "TLSv1.3" in await second.text()
     assert len(server.connections) <= 1
 
 
@@ -303,8 +310,10 @@ async def test_opportunistic_client_goes_on_in_clear(client_context: ssl.SSLCont
         policy = TLSPolicy(TLSUpgrade(client_context), required=False)
         async with Client(tls_upgrade=policy) as client:
             response = await client.get(f"http://localhost:{_port(server)}/x")
-            assert await response.text() == "no" and response.protocol is None
-    assert came[0].startswith(b"OPTIONS * ") and came[1].startswith(b"GET /x ")
+            assert await response.text() == "no"
+            assert response.protocol is None
+    assert came[0].startswith(b"OPTIONS * ")
+    assert came[1].startswith(b"GET /x ")
 
 
 async def test_cleartext_behind_the_101_is_never_an_answer(client_context: ssl.SSLContext) -> None:

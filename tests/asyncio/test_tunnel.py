@@ -235,5 +235,6 @@ async def test_facts() -> None:
 
     async with tunnelled(handler) as tunnel:
         assert await tunnel.read_until(b")") == b"p/1 / ('HTTP/1.1', 'p/1')"
-        assert tunnel.response.status == 101 and tunnel.facts.peername[0] == "127.0.0.1"
+        assert tunnel.response.status == 101
+        assert tunnel.facts.peername[0] == "127.0.0.1"
         assert tunnel.get_extra_info("socket") is not None
