@@ -643,6 +643,11 @@ def test_references_across_a_final_block(engine):
         with pytest.raises(LimitExceeded) as raised:
             whole(client, payload, 9)
         assert raised.value.close_code == 1009
+        client, _ = pair(engine, **settings)
+        payload_of_three = HELLO + bytes.fromhex("0000FFFF0300F200110000")
+        for cut in range(len(payload_of_three)):
+            frames = fragmented(payload_of_three, cut)
+            assert receive(client, frames, 10) == b"HelloHello"
 
 
 def test_final_blocks_without_end():

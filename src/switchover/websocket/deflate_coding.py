@@ -204,8 +204,6 @@ class DeflateCoding(Extension):
                     break
                 parts.append(content)
                 rest = self._pass_final_block(content, inflater.unused_data, final=final)
-                if not rest:
-                    return b"".join(parts)
         except self._shop.inflating.error as error:
             # RFC 7692 says nothing of the code; RFC 6455 §7.4.1: 1007, "data within a message
             # that was not consistent with the type of the message".
