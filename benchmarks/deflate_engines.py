@@ -161,7 +161,11 @@ def speed_table(rounds: int) -> None:
 
 
 def memory_table() -> None:
-    print(f"{'engine':8} {'bits':>5} {'memory':>6} | {'KiB compressing':>15} {'inflating':>10}")
+    print(
+        f"{'engine':8} {'bits':>5} {'memory':>6} | {'KiB compressing':>15} {'inflating':>10}"
+        f" {'ratio at 16 KiB':>16}"
+    )
+    plain = messages(16384, 60)
     for module_name in MODULES:
         name = module_name.partition(".")[0]
         if name not in dict(engines()):
@@ -169,7 +173,16 @@ def memory_table() -> None:
         for bits, memory in ((15, 8), (12, 5), (9, 1)):
             compressing = context_size(module_name, "compress", LEVELS[name], bits, memory)
             inflating = context_size(module_name, "inflate", 0, bits, memory)
-            print(f"{name:8} {bits:5} {memory:6} | {compressing:15.1f} {inflating:10.1f}")
+            print(
+                f"{name:8} {bits:5} {memory:6} | {compressing:15.1f} {inflating:10.1f}"
+                f" {ratio(dict(engines())[name], plain, LEVELS[name], bits, memory):16.3f}"
+            )
+
+
+def ratio(module: Any, plain: list[bytes], level: int, bits: int, memory: int) -> float:
+    compressor = module.compressobj(level, zlib.DEFLATED, -bits, memory)
+    packed = [compressor.compress(m) + compressor.flush(module.Z_SYNC_FLUSH) for m in plain]
+    return sum(map(len, packed)) / sum(map(len, plain))
 
 
 def main() -> None:
