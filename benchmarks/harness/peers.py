@@ -43,7 +43,7 @@ class Peer:
     """One server program.
 
     ``script`` is the file under ``benchmarks/servers/`` with its fixed ``options``; ``requires``
-    names the distributions without which it cannot run; ``raw`` servers have no framing.
+    names the modules without which it cannot run (ours is taken from the source tree); ``raw`` servers have no framing.
     """
 
     name: str
@@ -109,14 +109,12 @@ PEERS = (
         raw=True,
     ),
     Peer("C epoll (limit)", Family.LIMIT, "limit_server", features=frozenset()),
-    Peer("switchover callback", Family.OURS, "switchover_callback_echo.py", (), ("switchover",)),
-    Peer("switchover coroutine", Family.OURS, "switchover_coroutine_echo.py", (), ("switchover",)),
+    Peer("switchover callback", Family.OURS, "switchover_callback_echo.py"),
+    Peer("switchover coroutine", Family.OURS, "switchover_coroutine_echo.py"),
     Peer(
         "switchover coroutine, pure Python",
         Family.OURS,
         "switchover_coroutine_echo.py",
-        (),
-        ("switchover",),
         environment={"SWITCHOVER_PURE_PYTHON": "1"},
     ),
     Peer(
@@ -124,7 +122,7 @@ PEERS = (
         Family.OURS,
         "switchover_asgi_echo.py",
         (),
-        ("switchover", "starlette"),
+        ("starlette",),
         frozenset(Feature),
     ),
     Peer(

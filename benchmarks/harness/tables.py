@@ -41,6 +41,11 @@ class Results:
         pairs = list(zip(ours, raw, strict=False))
         return median(mine["figure"] / its["figure"] for mine, its in pairs) if pairs else None
 
+    def cpu_ratio(self, row: Row, peer: Peer) -> float | None:
+        """CPU time of raw uvloop to that of the peer: holds where others use the machine too."""
+        its, raw = (self.middle(row, one, "server_cpu_us") for one in (peer, RAW_UVLOOP))
+        return raw / its if its and raw else None
+
     def load_bound(self, row: Row, peer: Peer) -> bool:
         """Whether the load generator, not the server, set the figure."""
         load, server = (self.middle(row, peer, key) for key in ("cpu_share", "server_share"))
@@ -85,6 +90,10 @@ def tables(results: Results, peers: Sequence[Peer], rows: Sequence[Row]) -> str:
             "" if value is None else f"{value:.3f}{mark}" if value < 0.1 else f"{value:.2f}{mark}"
         )
 
+    def by_cpu(row: Row, peer: Peer) -> str:
+        value = results.cpu_ratio(row, peer)
+        return "" if value is None else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+
     def cpu(row: Row, peer: Peer) -> str:
         value = results.middle(row, peer, "server_cpu_us")
         return "" if value is None else f"{value:.2f}"
@@ -99,6 +108,7 @@ def tables(results: Results, peers: Sequence[Peer], rows: Sequence[Row]) -> str:
 
     parts = [
         ("Ratio to raw uvloop", _cells(results, peers, compared, ratio)),
+        ("The same by CPU time of the server", _cells(results, peers, compared, by_cpu)),
         ("Messages, handshakes or deliveries a second", _cells(results, peers, rates, rate)),
         ("CPU of the server, µs a message", _cells(results, peers, rates, cpu)),
         (

@@ -7,17 +7,18 @@ import socket
 import listening
 from asgi_apps import APPS
 
-from switchover.asgi import Server, WebSocketOptions
+import switchover
+from switchover.asgi import WebSocketOptions
 
 
 async def start(settings: listening.Settings, sock: socket.socket) -> object:
     options = WebSocketOptions(
         max_message_size=listening.MAX_MESSAGE,
         extensions=None if settings.deflate else (),
-        ping_interval=None,
+        settings=switchover.WebSocketSettings(ping_interval=None),
     )
-    server = Server(APPS[settings.app], websocket=options)
-    await server.start(sock=sock, ssl=settings.tls())
+    server = switchover.Server(APPS[settings.app], websocket=options)
+    await server.start(sock=sock, ssl=settings.tls(), backlog=listening.BACKLOG)
     return server
 
 

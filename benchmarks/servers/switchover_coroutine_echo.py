@@ -5,10 +5,9 @@ from __future__ import annotations
 import socket
 
 import listening
+import switchover_apps
 
 import switchover
-
-everyone: set[switchover.WebSocket] = set()
 
 
 async def echo(ws: switchover.WebSocket) -> None:
@@ -16,24 +15,15 @@ async def echo(ws: switchover.WebSocket) -> None:
         await ws.send(message)
 
 
-async def broadcast(ws: switchover.WebSocket) -> None:
-    everyone.add(ws)
-    async for message in ws:
-        switchover.broadcast(everyone, message)
-    everyone.discard(ws)
-
-
 async def start(settings: listening.Settings, sock: socket.socket) -> object:
-    limits = {"max_message_size": listening.MAX_MESSAGE, "ping_interval": None}
-    extensions = None if settings.deflate else ()
-    server = switchover.Server(
-        upgrades=[
-            switchover.websocket(echo, path="/", extensions=extensions, **limits),
-            switchover.websocket(broadcast, path="/broadcast", extensions=(), **limits),
-        ]
+    upgrade = switchover.websocket(
+        echo,
+        path="/",
+        extensions=None if settings.deflate else (),
+        max_message_size=listening.MAX_MESSAGE,
+        settings=switchover_apps.SETTINGS,
     )
-    await server.start(sock=sock, ssl=settings.tls())
-    return server
+    return await switchover_apps.serve([upgrade], settings, sock)
 
 
 listening.run(start)
