@@ -37,7 +37,9 @@ def test_a_control_character_ends_no_line(served):
 @pytest.mark.parametrize("line", [b"X-A: a\rb", b"X-A: a\r\rb", b"X\r: a", b"X-A: a\r"])
 def test_a_bare_cr_is_refused(served, line):
     """MSG-02, RFC 9112 §2.2."""
-    assert served(get(line)).refused(400)
+    result = served(get(line))
+    assert result.refused(400)
+    assert result.events[-1].error.rule == "RFC 9112 §2.2"
 
 
 def test_a_bare_cr_in_the_request_line_is_refused(served):

@@ -34,6 +34,7 @@ def targets(result) -> list[str]:
         (b"GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", False),
         (b"GET /1 HTTP/1.1\r\nHost: a\r\nConnection: x, CLOSE\r\n\r\n", False),
         (b"GET /1 HTTP/1.1\r\nHost: a\r\nConnection: x\r\nConnection: close\r\n\r\n", False),
+        (b"GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\nConnection: x\r\n\r\n", False),
         (b"GET /1 HTTP/1.0\r\nHost: a\r\n\r\n", False),
         (b"GET /1 HTTP/1.0\r\nHost: a\r\nConnection: Keep-Alive\r\n\r\n", True),
         (b"GET /1 HTTP/1.0\r\nHost: a\r\nConnection: keep-alive, close\r\n\r\n", False),

@@ -290,8 +290,10 @@ class HeadParser:
         self.reason = reason.decode("latin-1")
 
     def _take_field(self, line: bytes, plain: bool) -> None:
-        self._check_length(len(line) + 2)
-        self._size += len(line) + 2
+        length = len(line)
+        if length > self._max_line or length > self._max_section - self._size:
+            self._check_length(length + 2)
+        self._size += length + 2
         if line[0] == 32 or line[0] == 9:
             self._fold(line)
             return
@@ -300,7 +302,7 @@ class HeadParser:
         if colon < 0:
             raise self._error(f"field line {show(line, 24)} has no colon", "RFC 9112 §5")
         name = line[0:colon]
-        value = line[colon + 1 : len(line)].strip(b" \t")
+        value = line[colon + 1 : length].strip(b" \t")
         known = _NAMES.get(name)
         if known is None:
             known = self._check_name(name)

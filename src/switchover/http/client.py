@@ -35,7 +35,7 @@ from switchover.http.events import (
     Switched,
 )
 from switchover.http.fields import Fields
-from switchover.http.framing import CHUNKED, UNTIL_CLOSE
+from switchover.http.framing import CHUNKED
 from switchover.http.head import RESPONSE, HeadParser
 from switchover.http.held import HeldOctets
 from switchover.http.limits import Limits
@@ -318,9 +318,7 @@ class ClientConnection:
     def _final_response(
         self, request: Request, response: Response, options: frozenset[str], length: int
     ) -> None:
-        self._persist = (
-            self._persist and length != UNTIL_CLOSE and framing.persists(response.version, options)
-        )
+        self._persist = self._persist and framing.persists(response.version, options)
         self._events.append(ResponseReceived(response, request))
         if length:
             self._reader = content_reader(length, self._limits, response=True)
