@@ -43,7 +43,8 @@ class Peer:
     """One server program.
 
     ``script`` is the file under ``benchmarks/servers/`` with its fixed ``options``; ``requires``
-    names the modules without which it cannot run (ours is taken from the source tree); ``raw`` servers have no framing.
+    names the modules without which it cannot run (ours is taken from the source tree); ``raw``
+    servers have no framing.
     """
 
     name: str
