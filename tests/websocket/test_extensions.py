@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -332,3 +334,19 @@ def test_extensions_are_released_together():
     turning = Turning(1)
     turning.release()
     assert turning.released == 1
+
+
+def test_the_extension_in_the_guide_works():
+    """WS-H-25: what docs/how-to/write-an-extension.md shows, run as it stands there."""
+    page = Path(__file__).parents[2] / "docs/how-to/write-an-extension.md"
+    block = page.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    names: dict[str, object] = {}
+    exec(block, names)  # our own page
+    client, server = connected([names["Reverse"](), PermessageDeflate()])
+    for sender, receiver in ((client, server), (server, client)):
+        sender.send_message("straight" * 20)
+        assert transfer(sender, receiver) == ["straight" * 20]
+    assert [extension.name for extension in client.extensions] == [
+        "x-reverse",
+        "permessage-deflate",
+    ]
