@@ -17,8 +17,9 @@ what it sends goes out with the same system call, and the loop need not go round
 from __future__ import annotations
 
 import os
+import sys
 import weakref
-from asyncio import CancelledError, current_task
+from asyncio import CancelledError, current_task, tasks
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
@@ -48,6 +49,11 @@ _PLAIN = {
 }
 
 _shared_buffers: weakref.WeakKeyDictionary[Any, bytearray] = weakref.WeakKeyDictionary()
+
+# Before 3.12 current_task() is written in Python, and asks for the running loop first.
+_current_task: Callable[[Any], Any] = current_task
+if sys.version_info < (3, 12):
+    _current_task = tasks._current_tasks.get  # type: ignore[attr-defined]  # not in typeshed
 
 _os_write: Callable[[int, Any], int] = os.write
 _os_writev: Callable[[int, Any], int] | None = getattr(os, "writev", None)
@@ -91,7 +97,7 @@ class Waiter:
         """Whether a task awaits this, or has not been resumed yet."""
         return self._busy
 
-    def __await__(self) -> Waiter:
+    def __await__(self) -> Any:
         return self
 
     def __iter__(self) -> Waiter:
@@ -113,7 +119,7 @@ class Waiter:
         self._callback = self._context = None
         if callback is None:
             return
-        if at_once and context is not None and current_task(self._loop) is None:
+        if at_once and context is not None and _current_task(self._loop) is None:
             context.run(callback, self)
         else:
             self._loop.call_soon(callback, self, context=context)
@@ -193,7 +199,7 @@ class Wire:
         self.on_message: Callable[[Any, Any], Any] | None = None
         # Reading.
         self._shared: memoryview | None = None
-        self._shared_octets: bytearray | None = None
+        self._shared_octets: Any = None  # a bytearray, once there is a transport
         self._direct = False  # the next octets are read to where the machine wants them
         self._muted = False  # messages are of no interest any more
         self._in_wake = False
@@ -232,7 +238,7 @@ class Wire:
 
     # Reading: asyncio.BufferedProtocol.
 
-    def get_buffer(self, sizehint: int) -> memoryview | None:
+    def get_buffer(self, sizehint: int) -> Any:
         """Return where the transport is to read to."""
         if self._machine._wanted != 0:
             buffer = self._machine.direct_buffer()
@@ -283,7 +289,7 @@ class Wire:
             elif not self._muted and self.on_message is not None:
                 try:
                     self.on_message(self, event)
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001  # whatever an application raises
                     self._callback_failed(error)
 
     def _enqueue(self, events: list[Any]) -> None:
@@ -315,10 +321,21 @@ class Wire:
             self._reading_paused = True
             self._transport.pause_reading()
 
+    def _wait(self) -> Waiter:
+        """Return what to await until the queue may have something."""
+        if not self._machine._receiving:
+            raise self._closed_error()
+        if self.on_message is not None:
+            raise RuntimeError("messages of this connection go to on_message")
+        if self._waiter is None:
+            self._waiter = Waiter(self._loop)
+        return self._waiter.rearm()
+
     def _take(self) -> Any:
-        """Return the next message from the queue, which is not empty."""
+        """Return the next message, or piece of one, from the queue; ``None``: it is empty."""
         queue = self._queue
-        assert queue is not None
+        if not queue:
+            return None
         message = queue.popleft()
         if self._queue_size != 0:
             self._queue_size = self._queue_size - _cost(message) if queue else 0
@@ -339,6 +356,20 @@ class Wire:
             raise self._closed_error()
         self._machine.send_message(message)
         self._send_soon()
+
+    def _try_send(self, message: Any) -> bool:
+        """Send a message if that needs neither thought nor waiting; return whether it did."""
+        machine = self._machine
+        if (
+            (type(message) is not bytes and type(message) is not str)
+            or not machine._sendable
+            or machine._sending != 0
+            or self._writing_paused
+        ):
+            return False
+        machine.send_message(message)
+        self._send_soon()
+        return True
 
     def _send_soon(self) -> None:
         """Have the output sent at the end of the wake-up, or of this round of the loop."""

@@ -12,7 +12,7 @@ cdef class Waiter:
     cdef bint _busy, _cancelled, _done
     cdef object _callback, _context, _loop
 
-    cpdef rearm(self)
+    cpdef Waiter rearm(self)
     cpdef wake(self, bint at_once)
 
 cdef class Wire:
@@ -33,7 +33,10 @@ cdef class Wire:
     cdef _enqueue(self, list events)
     @cython.locals(size=Py_ssize_t, position=Py_ssize_t)
     cdef _measure(self, object queue, Py_ssize_t new)
+    cpdef Waiter _wait(self)
     cpdef _take(self)
+    @cython.locals(machine=CompiledFraming)
+    cpdef bint _try_send(self, object message) except -1
     cpdef _send_soon(self)
     @cython.locals(machine=CompiledFraming, size=Py_ssize_t, out=list)
     cpdef flush(self)

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 from switchover.asyncio.deadlines import Deadline, Deadlines
 from switchover.asyncio.flow import WriteGate
 from switchover.asyncio.websocket_keepalive import LoopLag
-from switchover.asyncio.wire import Waiter, Wire
+from switchover.asyncio.wire import Wire
 from switchover.errors import (
     ConnectionClosed,
     ConnectionClosedOK,
@@ -71,6 +71,7 @@ class WebSocket(Wire, asyncio.BufferedProtocol):
     """
 
     __slots__ = (
+        "__weakref__",
         "_close_begun",
         "_closed",
         "_deadline",
@@ -121,8 +122,7 @@ class WebSocket(Wire, asyncio.BufferedProtocol):
     @property
     def machine(self) -> Connection:
         """The protocol of the connection, sans-I/O."""
-        machine: Connection = self._machine
-        return machine
+        return self._machine  # type: ignore[return-value]  # what __init__ was given
 
     @property
     def transport(self) -> asyncio.Transport:
@@ -161,13 +161,14 @@ class WebSocket(Wire, asyncio.BufferedProtocol):
         return self
 
     async def __anext__(self) -> str | bytes:
+        message = self._take()
         try:
-            while not self._queue:
-                await self._message()
+            while message is None:
+                await self._wait()
+                message = self._take()
         except ConnectionClosedOK:
             raise StopAsyncIteration from None
-        message = self._take()
-        return message if type(message) is not Fragment else await self._whole(message)  # type: ignore[no-any-return]  # _take() is typed in C
+        return message if type(message) is not Fragment else await self._whole(message)
 
     async def recv(self) -> str | bytes:
         """Return the next message: text is ``str``, binary is ``bytes``.
@@ -175,10 +176,8 @@ class WebSocket(Wire, asyncio.BufferedProtocol):
         Only one task may wait at a time. Raises :class:`ConnectionClosedOK` or
         :class:`ConnectionClosedError` when there are no more. Cancelling loses nothing.
         """
-        while not self._queue:
-            await self._message()
-        message = self._take()
-        return message if type(message) is not Fragment else await self._whole(message)  # type: ignore[no-any-return]  # _take() is typed in C
+        message = await self._next_piece()
+        return message if type(message) is not Fragment else await self._whole(message)
 
     async def recv_fragments(self) -> AsyncIterator[str | bytes]:
         """Iterate over the pieces of the next message, as its frames come in.
@@ -195,20 +194,12 @@ class WebSocket(Wire, asyncio.BufferedProtocol):
             piece = await self._next_piece()
         yield piece
 
-    def _message(self) -> Waiter:
-        """Return what to await until there is a message, perhaps."""
-        if not self._machine._receiving:
-            raise self._closed_error()
-        if self.on_message is not None:
-            raise RuntimeError("messages of this connection go to on_message")
-        if self._waiter is None:
-            self._waiter = Waiter(self._loop)
-        return self._waiter.rearm()
-
     async def _next_piece(self) -> Any:
-        while not self._queue:
-            await self._message()
-        return self._take()
+        piece = self._take()
+        while piece is None:
+            await self._wait()
+            piece = self._take()
+        return piece
 
     async def _whole(self, piece: Fragment) -> str | bytes:
         while not piece.first:  # the rest of a message that nobody has read to its end
@@ -231,16 +222,21 @@ class WebSocket(Wire, asyncio.BufferedProtocol):
         asynchronous one, is sent as one message in fragments, each as soon as it is there.
         Raises :class:`ConnectionClosed` when the connection is closing or closed.
         """
+        if not self._try_send(message):
+            await self._send_patiently(message)
+
+    async def _send_patiently(self, message: Data | Iterable[Data] | AsyncIterable[Data]) -> None:
         if not isinstance(message, (str, bytes, bytearray, memoryview)):
             await self._send_fragments(message)
             return
-        while self._fragmenting is not None:
-            await asyncio.shield(self._fragmenting)
+        while self._machine._sendable and (self._fragmenting or self._writing_paused):
+            if self._fragmenting is not None:
+                await asyncio.shield(self._fragmenting)
+            else:
+                await self._writable()
         if not self._machine._sendable:
             await self._raise_closed()
         self.send_nowait(message)
-        if self._writing_paused:
-            await self._writable()
 
     async def _send_fragments(self, pieces: Iterable[Data] | AsyncIterable[Data]) -> None:
         if not isinstance(pieces, (AsyncIterable, Iterable)) or isinstance(pieces, dict):

@@ -484,10 +484,8 @@ class Framing:
 
 def octets_of(data: Any) -> bytes:
     """Return ``data`` as ``bytes``; raise :class:`TypeError` if it is not bytes-like."""
-    if isinstance(data, bytes):
+    if type(data) is bytes:
         return data
-    if isinstance(data, (bytearray, memoryview)):
-        return bytes(data)
     try:
         return bytes(memoryview(data))
     except TypeError:

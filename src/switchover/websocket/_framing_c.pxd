@@ -8,7 +8,7 @@ cdef Py_ssize_t _LARGE, _STORAGE, _JOINED, _KEPT_STORAGE
 cdef long long _DIRECT, _NO_LIMIT
 cdef list _short_text, _short_binary, _spare_storages
 
-cdef bytes _encode_text(str text)
+cdef bytes _encode_text(object text)
 cdef bytes _head(int first, Py_ssize_t size, int mask_bit)
 
 cdef class Framing:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = ["mask", "take"]
 
 
-def take(data: bytearray, start: int, stop: int, masked: bool, text: bool) -> str | bytes:
+def take(data: bytearray, start: int, stop: int, masked: bool, text: bool) -> Any:
     """Return the octets from ``start`` to ``stop`` as ``bytes``, or decoded if they are text.
 
     If they are ``masked``, the key is the four octets before ``start``. ``data`` may be
