@@ -16,7 +16,8 @@ COMPILED := $(TYPED) $(wildcard src/switchover/*/*.pyx $(TYPED:_c.pxd=.py))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: autobahn bench build clean coverage demo docs fuzz h2spec help interop lint test wheel
+.PHONY: autobahn bench build clean coverage demo docs format fuzz h2spec help interop lint rules test \
+    types wheel
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "make %-9s %s\n", $$1, $$2 }'
@@ -29,9 +30,15 @@ build: $(VENV)/.built ## the environment, and the compiled modules in place
 test: $(VENV)/.built $(VENV)/.tools ## the whole suite; ARGS="-k trailers"; SWITCHOVER_PURE_PYTHON=1
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(VENV)/.built $(VENV)/.tools ## ruff (rules and format) and mypy --strict
+lint: rules format types ## ruff (rules and format) and mypy --strict
+
+rules: $(VENV)/.built $(VENV)/.tools
 	$(BIN)/ruff check .
+
+format: $(VENV)/.built $(VENV)/.tools
 	$(BIN)/ruff format --check .
+
+types: $(VENV)/.built $(VENV)/.tools
 	$(BIN)/mypy --strict src
 
 coverage: $(VENV)/.built $(VENV)/.tools ## branches of the sans-I/O rooms, by their own tests: 95 %
