@@ -24,6 +24,7 @@ from compliance.h2spec.report import Case, accepted, read_report, reason_for
 from compliance.testee import PURE, SERVE, RunningServer, Testee
 
 SUITE_SECONDS = 1200
+SHOWN = 30  # failures of one testee; where all fail, one cause has them all
 PATH = "/plain"
 
 
@@ -77,13 +78,14 @@ def told(name: str, cases: list[Case], *, ours: bool) -> bool:
     skipped = sum(case.skipped for case in cases)
     passed = len(cases) - len(failed) - skipped
     print(f"{name}: {passed} of {len(cases)} passed, {skipped} skipped, {len(failed)} failed")
-    right = bool(cases)
-    for case in failed:
-        reason = reason_for(name, case, reasons)
-        right = right and reason is not None
-        print(f"  {case.name}  {case.title}: {reason or f'{case.failure}  <-- not accepted'}")
+    explained = {case: reason_for(name, case, reasons) for case in failed}
+    for case in failed[:SHOWN]:
+        reason = explained[case] or f"{case.failure}  <-- not accepted"
+        print(f"  {case.name}  {case.title}: {reason}")
+    if len(failed) > SHOWN:
+        print(f"  and {len(failed) - SHOWN} more")
     sys.stdout.flush()
-    return right
+    return bool(cases) and all(explained.values())
 
 
 def chosen(only: Sequence[str] | None) -> Iterator[Way]:
