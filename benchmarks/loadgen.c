@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define AT_ONCE 64         /* connections being opened at any time: servers have short queues */
-#define OPENING_SECONDS 120
+#define OPENING_SECONDS 300
 
 struct plan plan;
 struct listener listener;

@@ -143,7 +143,9 @@ def run_load(arguments: Sequence[str], port: int, core: int, seconds: float) -> 
 
 
 def _result(output: str) -> dict[str, Any]:
-    result: dict[str, Any] = json.loads(output or '{"error": "the load generator ended"}')
+    result: dict[str, Any] = json.loads(
+        output or '{"error": "the load generator said nothing in time"}'
+    )
     if "error" in result:
         raise NotMeasured(result["error"])
     return result
@@ -158,7 +160,12 @@ class HeldConnections:
         self._seconds = seconds
 
     def __enter__(self) -> Self:
-        _result(_read_line(self._load.stdout, self._seconds))
+        try:
+            _result(_read_line(self._load.stdout, self._seconds))
+        except NotMeasured:
+            self._load.kill()
+            self._load.communicate()
+            raise
         time.sleep(0.5)  # let the server finish what the last connections asked of it
         return self
 

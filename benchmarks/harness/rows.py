@@ -16,6 +16,9 @@ from benchmarks.harness.process import (
     run_load,
 )
 
+#: For all connections of a row to open.
+OPENING_SECONDS = 300
+
 
 class Measure(Enum):
     """What a row's figure is."""
@@ -145,6 +148,6 @@ def _memory(peer: Peer, row: Row, server: RunningServer, effort: Effort) -> dict
     warm = ["--connections", "64", *arguments[2:], "--seconds", "0.2"]
     run_load(warm, server.port, effort.cores.load, 1)
     before = server.memory()
-    with HeldConnections(arguments, server.port, effort.cores.load, 120):
+    with HeldConnections(arguments, server.port, effort.cores.load, OPENING_SECONDS):
         held = server.memory()
     return {"figure": (held - before) / row.connections, "connections": row.connections}

@@ -4,7 +4,8 @@ h2spec speaks HTTP/2 from its first octet. For each of its connections the shim 
 server at 127.0.0.1:PORT, performs the upgrade of RFC 7540 §3.2, and then passes frames on, so that
 h2spec sees a connection as if nothing had happened:
 
-- stream 1 belongs to the upgrade: its response is swallowed, h2spec's stream N is the server's N + 2;
+- stream 1 belongs to the upgrade: its response is swallowed, and h2spec's stream N is the server's
+  stream N + 2;
 - HTTP2-Settings asks for SETTINGS_HEADER_TABLE_SIZE 0, so that h2spec's HPACK decoder can do
   without the response it never saw;
 - what the swallowed DATA took from the connection's window is given back, but not before h2spec
