@@ -259,9 +259,16 @@ class TestFrames:
 
     def test_padding_is_taken_off(self, client: Any) -> None:
         """RFC 9113 §6.1, §6.2: and counts against the windows all the same."""
-        padded = client.raw(1, 0xC, 1, b"\3" + client.encoder.encode(
-            [(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/")]
-        ) + bytes(3))
+        padded = client.raw(
+            1,
+            0xC,
+            1,
+            b"\3"
+            + client.encoder.encode(
+                [(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/")]
+            )
+            + bytes(3),
+        )
         events = client.send_on_streams(padded, client.raw(0, 9, 1, b"\2hello\0\0"))
         assert events[1:] == [(1, ContentReceived(b"hello")), (1, MessageComplete())]
 

@@ -60,7 +60,8 @@ class WindowOpened:
 
 @dataclass(frozen=True, slots=True)
 class SettingsReceived:
-    """The peer's settings have arrived or changed; ``settings`` is what holds now."""
+    """The peer's settings have arrived or changed; ``settings`` is what
+    holds now, and goes on to be what holds."""
 
     settings: PeerSettings
 

@@ -289,6 +289,7 @@ def _own_path(request: Request) -> bytes:
     if not target.startswith("/") and target != "*":
         # The absolute form of HTTP/1.1 is taken apart (RFC 9113 §8.3.1).
         target = request.path + (f"?{request.query}" if request.query else "")
+        target = target if "://" in request.target else request.target
     octets = target.encode("latin-1", "replace")
     if not TARGET.fullmatch(octets):
         raise LocalProtocolError(f"invalid target {show(octets)}", rule="RFC 9113 §8.3.1")

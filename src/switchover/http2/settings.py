@@ -86,27 +86,18 @@ class Settings:
         return pairs
 
 
+@dataclass(slots=True)
 class PeerSettings:
     """What the other end allows this one; begins with the standard's initial values."""
 
-    __slots__ = (
-        "enable_connect_protocol",
-        "initial_window_size",
-        "max_concurrent_streams",
-        "max_frame_size",
-        "max_header_list_size",
-        "received",
-    )
-
-    def __init__(self) -> None:
-        #: A SETTINGS frame has arrived.
-        self.received = False
-        self.enable_connect_protocol = False
-        self.initial_window_size = 65535
-        #: ``None`` until the peer sets a limit.
-        self.max_concurrent_streams: int | None = None
-        self.max_frame_size = _SMALLEST_FRAME_LIMIT
-        self.max_header_list_size: int | None = None
+    #: A SETTINGS frame has arrived.
+    received: bool = False
+    enable_connect_protocol: bool = False
+    initial_window_size: int = 65535
+    #: ``None`` until the peer sets a limit.
+    max_concurrent_streams: int | None = None
+    max_frame_size: int = _SMALLEST_FRAME_LIMIT
+    max_header_list_size: int | None = None
 
 
 def write(pairs: list[tuple[int, int]]) -> bytes:
