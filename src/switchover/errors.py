@@ -190,7 +190,11 @@ class ConnectionClosed(SwitchoverError):
         if self.sent_code is None:
             return f"{received}; sent none"
         sent = f"sent {self.sent_code}"
-        return f"{received}; {sent} ({self.sent_reason})" if self.sent_reason else f"{received}; {sent}"
+        return (
+            f"{received}; {sent} ({self.sent_reason})"
+            if self.sent_reason
+            else f"{received}; {sent}"
+        )
 
 
 class ConnectionClosedOK(ConnectionClosed):
