@@ -7,12 +7,13 @@ import os
 import socket
 import ssl as ssl_module
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from switchover.asyncio.proxies import Proxy, open_through, proxies_for
 from switchover.errors import DeadlineExceeded
 from switchover.http.uri import URL
 
@@ -34,6 +35,7 @@ class Route:
     ssl: ssl_module.SSLContext | None = None
     server_hostname: str | None = None
     local_address: tuple[str, int] | None = None
+    proxy: str | Proxy | Sequence[str | Proxy] | bool | None = None
 
 
 @cache
@@ -57,6 +59,9 @@ async def open_connection(
     if url.secure:
         keywords["ssl"] = route.ssl or default_context()
         keywords["server_hostname"] = route.server_hostname or url.host
+    proxies = proxies_for(url, route.proxy)
+    if proxies:
+        return await open_through(proxies, url, factory, keywords)
     if route.path is not None:
         return await loop.create_unix_connection(factory, os.fspath(route.path), **keywords)
     if route.sock is not None:
