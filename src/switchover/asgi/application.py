@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ from switchover.asgi.websocket import WebSocketCycle
 from switchover.asgi.websocket_options import WebSocketOptions
 from switchover.asyncio.exchange import Exchange
 from switchover.upgrade.decisions import Answer, Select, decide
-from switchover.upgrade.registry import Registry, Upgrade
+from switchover.upgrade.registry import Acceptance, Registry, Upgrade
 from switchover.upgrade.tokens import UpgradeToken
 
 __all__ = ["ApplicationHandler", "handler"]
@@ -44,23 +44,23 @@ class ApplicationHandler:
             [Upgrade(token=_WEBSOCKET, prepare=websocket.opening.prepare)],
         )
 
-    async def __call__(self, exchange: Exchange) -> None:
-        """Answer one exchange with the application."""
+    def __call__(self, exchange: Exchange) -> Awaitable[None]:
+        """Answer one exchange with the application.
+
+        Not a coroutine itself: a WebSocket that idles for days keeps one frame, not three.
+        """
         offer = exchange.offer
         if offer is not None and offer.find(_WEBSOCKET) is not None:
             request = exchange.request
-            decision = decide(
-                request, self._registry, secure=request.scheme == "https", examined=offer
-            )
+            secure = request.scheme == "https"
+            decision = decide(request, self._registry, secure=secure, examined=offer)
             if isinstance(decision, Select):
-                await self._run_websocket(exchange, decision)
-                return
+                return self._run_websocket(exchange, decision.acceptance)
             if isinstance(decision, Answer):
-                await exchange.send_response(decision.response, end=True)
-                return
-        await self._run_http(exchange)
+                return exchange.send_response(decision.response, end=True)
+        return self._run_http(exchange)
 
-    async def _run_http(self, exchange: Exchange) -> None:
+    def _run_http(self, exchange: Exchange) -> Awaitable[None]:
         options = self._options
         channel = UpgradeChannel.for_exchange(exchange)
         extensions: dict[str, Any] = {
@@ -75,15 +75,15 @@ class ApplicationHandler:
             underscore_names=options.underscore_names,
             extensions=extensions,
         )
-        await HTTPCycle(exchange, channel).run(self._app, self._finished(scope))
+        return HTTPCycle(exchange, channel).run(self._app, self._finished(scope))
 
-    async def _run_websocket(self, exchange: Exchange, selection: Select) -> None:
+    def _run_websocket(self, exchange: Exchange, acceptance: Acceptance) -> Awaitable[None]:
         options = self._options
         scope = websocket_scope(
             exchange, root_path=options.root_path, underscore_names=options.underscore_names
         )
-        cycle = WebSocketCycle(exchange, selection.acceptance, self._websocket.create)
-        await cycle.run(self._app, self._finished(scope))
+        cycle = WebSocketCycle(exchange, acceptance, self._websocket.create)
+        return cycle.run(self._app, self._finished(scope))
 
     def _finished(self, scope: Any) -> Scope:
         """Add to a scope what does not come from the request alone."""

@@ -188,6 +188,7 @@ class WebSocketCycle:
         self._ws = ws
         self._state = _State.OPEN
         # An idle connection keeps no more than it needs.
+        exchange.release()
         self._exchange = self._acceptance = None
 
     def _add_field(self, fields: Fields, name: bytes, value: bytes) -> None:

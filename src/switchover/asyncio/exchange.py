@@ -149,6 +149,12 @@ class Exchange(abc.ABC):
     async def wait_disconnected(self) -> None:
         """Return once the peer has left, or the exchange is over."""
 
+    def release(self) -> None:  # noqa: B027  # an exchange may have nothing to let go of
+        """After the answer, or the switch: forget the request's fields, to save memory.
+
+        For handlers that run on for as long as the switched connection.
+        """
+
     @abc.abstractmethod
     def abort(self) -> None:
         """End the exchange abruptly: the answer cannot be completed."""

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["HTTP1Exchange"]
 
+# A deque is half a kilobyte; nothing arrives for an exchange that is complete.
+_NOTHING: deque[bytes] = deque(maxlen=0)
+
 
 class HTTP1Exchange(Exchange):
     """One request and its answer on an HTTP/1.1 connection."""
@@ -160,6 +163,14 @@ class HTTP1Exchange(Exchange):
         self.response_started = self.response_complete = True
         self.response_status = response.status
         self._driver.switch_to(successor)
+
+    def release(self) -> None:
+        if self.response_complete:
+            # Whoever runs the handler holds this exchange as long as the handler runs.
+            self.request = Request(self.request.method, self.request.target)
+            self.offer = None
+            self._content = _NOTHING
+            self._driver.release()
 
     def abort(self) -> None:
         self.response_complete = True

@@ -33,7 +33,7 @@ from switchover.http.messages import Request, Response
 from switchover.http.server import ServerConnection
 from switchover.tunnel.connect import refused
 from switchover.upgrade.decisions import Answer, Ordinary, Select, decide, switching_response
-from switchover.upgrade.offers import offered
+from switchover.upgrade.offers import Offer, examine, offered
 
 if TYPE_CHECKING:
     from switchover.asyncio.server import Server
@@ -164,6 +164,11 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
         """The machine that this driver drives."""
         return self._machine
 
+    def release(self) -> None:
+        """Let go of what served the exchange that has switched: an idle successor needs none."""
+        if self._over:
+            self._machine = _SPENT
+
     def shutdown(self) -> None:
         """Finish the exchange under way, then close; close at once if there is none."""
         self._closing = True
@@ -240,17 +245,26 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
         if self._owed:
             # The answer to the request that asked for the switch to what is above us.
             self._owed = False
-            self._start_exchange(request)
+            self._start_exchange(request, offered(request))
             return
         if request.method == "CONNECT":
             self._on_connect(request)
             return
         registry = self.server.registry
-        if not registry.requires_switch and "upgrade" not in request.fields:
+        asks = "upgrade" in request.fields
+        if not registry.requires_switch and not asks:
             self._start_exchange(request)
             return
+        examined = examine(request)
+        offer = examined if isinstance(examined, Offer) else None
+        if not registry.upgrades and self.server.observer is None:
+            # Nothing to decide here; what is offered is the application's to take.
+            self._start_exchange(request, offer)
+            return
         try:
-            decision = decide(request, registry, secure=self._secure, peer=self.facts)
+            decision = decide(
+                request, registry, secure=self._secure, peer=self.facts, examined=examined
+            )
         except LocalProtocolError as error:
             logger.error("%s: cannot be decided: %s", _told(request), error)
             self._answer(request, Response.text(500, "Internal Server Error\n"))
@@ -263,10 +277,10 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
             self._report("required" if required else "refused", request, decision)
             self._answer(request, decision.response)
         else:
-            if "upgrade" in request.fields:
+            if asks:
                 logger.info("%s: %s (%s)", _told(request), decision.reason, decision.rule)
                 self._report("declined", request, decision)
-            self._start_exchange(request)
+            self._start_exchange(request, offer)
 
     def _report(
         self, outcome: str, request: Request, why: Answer | Ordinary | None, protocol: str = ""
@@ -313,7 +327,7 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
         request = self._machine.request
         assert request is not None
         logger.info("%s: declined, content over the token's limit", _told(request))
-        exchange = self._start_exchange(request)
+        exchange = self._start_exchange(request, offered(request))
         for piece in content:
             exchange.content_arrived(piece)
 
@@ -350,7 +364,7 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
     ) -> None:
         content = b"".join(self._content)
         self._content, self._content_octets = [], 0
-        exchange = self._make_exchange(request)
+        exchange = self._make_exchange(request, offered(request))
         exchange.content_ended(event.trailers)
         self._run(exchange, lambda exchange: hook(exchange, selection, content))
 
@@ -410,12 +424,12 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
 
     # The application's side.
 
-    def _make_exchange(self, request: Request) -> HTTP1Exchange:
-        self.exchange = HTTP1Exchange(self, request, offered(request))
+    def _make_exchange(self, request: Request, offer: Offer | None = None) -> HTTP1Exchange:
+        self.exchange = HTTP1Exchange(self, request, offer)
         return self.exchange
 
-    def _start_exchange(self, request: Request) -> HTTP1Exchange:
-        exchange = self._make_exchange(request)
+    def _start_exchange(self, request: Request, offer: Offer | None = None) -> HTTP1Exchange:
+        exchange = self._make_exchange(request, offer)
         self._run(exchange, self.server.handler_for(request))
         return exchange
 
@@ -507,6 +521,10 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
     @property
     def _peername(self) -> Any:
         return self._transport.get_extra_info("peername") if self._transport else None
+
+
+#: In the place of a machine that is finished for good.
+_SPENT = ServerConnection()
 
 
 def _told(request: Request) -> str:
