@@ -312,8 +312,10 @@ class HTTP2ClientProtocol(HTTP2Protocol):
         self._ended()
 
     def _on_failed(self, event: Failed) -> None:
-        self.error = event.error
-        self._leave_all(event.error)
+        # What the server has said of the end, if it has, is the better reason.
+        if self.error is None:
+            self.error = event.error
+        self._leave_all(self.error)
 
     def _on_peer_closed(self, event: PeerClosed) -> None:
         if self.error is None:

@@ -18,6 +18,9 @@ from switchover.http2.connection import Connection
 
 __all__ = ["HTTP2Protocol"]
 
+#: Content that is written without waiting for the end of the loop's round.
+_MUCH = 64 * 1024
+
 
 class HTTP2Protocol(asyncio.BufferedProtocol):
     """Drives one end of an HTTP/2 connection; see the server's and the client's twin."""
@@ -44,6 +47,7 @@ class HTTP2Protocol(asyncio.BufferedProtocol):
         self._pumping = False
         self._sending = False
         self._over = False
+        self._unsent = 0
 
     # The transport's side.
 
@@ -120,9 +124,16 @@ class HTTP2Protocol(asyncio.BufferedProtocol):
         """Whether the transport has more to write than it should."""
         return self.gate.closed
 
-    def send_soon(self) -> None:
-        """Write what the machine has ready, once for all who ask in this round of the loop."""
-        if not (self._sending or self._pumping or self._over):
+    def send_soon(self, octets: int = 0) -> None:
+        """Write what the machine has ready, once for all who ask in this round of the loop.
+
+        ``octets`` of content are new in it; when there are many they are written now, so that
+        whoever comes next sees that the transport is congested.
+        """
+        self._unsent += octets
+        if self._unsent > _MUCH and not (self._pumping or self._over) and self._transport:
+            self._flush()
+        elif not (self._sending or self._pumping or self._over):
             self._sending = True
             self._loop.call_soon(self._send)
 
@@ -152,6 +163,7 @@ class HTTP2Protocol(asyncio.BufferedProtocol):
     def _flush(self) -> None:
         transport = self._transport
         assert transport is not None
+        self._unsent = 0
         data = self._machine.data_to_send()
         if data:
             transport.write(data[0] if len(data) == 1 else b"".join(data))

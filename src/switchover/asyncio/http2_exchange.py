@@ -143,7 +143,11 @@ class HTTP2Exchange(Exchange):
         self._check_open()
         if self.response_started:
             raise LocalProtocolError("the response has been started already", rule="RFC 9110 §15")
+        if response.content and self._driver.gate.closed:
+            await self._driver.gate.passed()
+            self._check_open()
         taken = self._driver.machine.send_response(self.stream_id, response, end=end)
+        self._driver.send_soon(taken)
         self.response_started = True
         self.response_status = response.status
         if taken < len(response.content):
@@ -153,6 +157,7 @@ class HTTP2Exchange(Exchange):
     async def send_content(self, data: bytes) -> None:
         self._check_open()
         taken = self._driver.machine.send_content(self.stream_id, data)
+        self._driver.send_soon(taken)
         if taken < len(data):
             await self._send_rest(memoryview(data)[taken:], end=False)
         await self._sent()
@@ -160,7 +165,6 @@ class HTTP2Exchange(Exchange):
     async def _send_rest(self, rest: memoryview, *, end: bool) -> None:
         """Send ``rest`` as the client grants window for it: no more than this one piece waits."""
         while rest:
-            self._driver.send_soon()
             if self._driver.machine.send_window(self.stream_id) == 0:
                 self._window_waiter = asyncio.get_running_loop().create_future()
                 await self._window_waiter
@@ -168,6 +172,7 @@ class HTTP2Exchange(Exchange):
                 await self._driver.gate.passed()
             self._check_open()
             taken = self._driver.machine.send_content(self.stream_id, rest, end=end)
+            self._driver.send_soon(taken)
             rest = rest[taken:]
 
     async def send_end(self, trailers: Fields | None = None) -> None:

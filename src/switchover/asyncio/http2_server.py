@@ -4,6 +4,9 @@ Reached by prior knowledge, by ALPN, and by the h2c Upgrade of HTTP/1.1. A CONNE
 accepted turns its stream into a transport, on which the successors of HTTP/1.1 run.
 """
 
+# Long because every event of a connection is met here, and its deadlines; what can be told
+# apart (exchanges, streams as transports, octets) stands in files of its own.
+
 from __future__ import annotations
 
 import asyncio
@@ -77,6 +80,8 @@ class HTTP2ServerProtocol(HTTP2Protocol):
         self._exchanges: dict[int, HTTP2Exchange] = {}
         self._selections: dict[int, Select] = {}
         self._deadline: Deadline | None = None
+        # Until the client's first SETTINGS are here.
+        self._opening: Deadline | None = None
         self._begun = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -84,12 +89,16 @@ class HTTP2ServerProtocol(HTTP2Protocol):
         refusal = self.server.admit(self, cast(asyncio.Transport, transport))
         if refusal is not None:
             self._machine.close(ErrorCode.ENHANCE_YOUR_CALM, "the server takes no connections")
-        # RFC 7540 §3.5: the preface has a deadline, after a 101 as well.
-        self._arm(self.server.settings.timeouts.switch, self._too_slow)
+        seconds = self.server.settings.timeouts.switch
+        if seconds is not None:
+            # RFC 7540 §3.5: the preface has a deadline, after a 101 as well.
+            self._opening = self._deadlines.set(seconds, self._too_slow)
         super().connection_made(transport)
 
     def _lost(self, error: Exception | None) -> None:
         self._disarm()
+        if self._opening is not None:
+            self._opening.cancel()
         self.server.dismiss(self)
         self._leave_all(error)
 
@@ -182,7 +191,7 @@ class HTTP2ServerProtocol(HTTP2Protocol):
         if request.method == "CONNECT" and request.protocol is None:
             self._on_connect(stream_id, request)
         elif request.protocol is None and not self.server.registry.requires_switch:
-            self._run(self._make_exchange(stream_id, request), self.server.handler_for(request))
+            self._serve(stream_id, request)
         else:
             self._decide(stream_id, request)
 
@@ -202,7 +211,7 @@ class HTTP2ServerProtocol(HTTP2Protocol):
             self._report("refused", request, decision.reason, decision.rule)
             self._answer(stream_id, decision.response)
         else:
-            self._run(self._make_exchange(stream_id, request), self.server.handler_for(request))
+            self._serve(stream_id, request)
 
     def _select(self, stream_id: int, request: Request, selection: Select) -> None:
         hook = getattr(selection.upgrade.successor, "consider", None)
@@ -290,7 +299,8 @@ class HTTP2ServerProtocol(HTTP2Protocol):
     def _on_settings(self, event: SettingsReceived) -> None:
         if not self._begun:
             self._begun = True
-            self._disarm()
+            if self._opening is not None:
+                self._opening.cancel()
             self._watch_idle()
 
     def _on_goaway(self, event: GoAway) -> None:
@@ -302,10 +312,10 @@ class HTTP2ServerProtocol(HTTP2Protocol):
         logger.info("bad connection from %s: %s", self.facts.peername, event.error)
         self._leave_all(event.error)
 
-    def _on_peer_closed(self, event: PeerClosed) -> None:
-        self._disarm()
-
     # The application's side.
+
+    def _serve(self, stream_id: int, request: Request) -> None:
+        self._run(self._make_exchange(stream_id, request), self.server.handler_for(request))
 
     def _make_exchange(self, stream_id: int, request: Request) -> HTTP2Exchange:
         offer = None if request.protocol is None else offered(request)
@@ -393,5 +403,5 @@ _ON_CONNECTION: dict[type[Any], Callable[[HTTP2ServerProtocol, Any], None]] = {
     SettingsReceived: HTTP2ServerProtocol._on_settings,
     GoAway: HTTP2ServerProtocol._on_goaway,
     Failed: HTTP2ServerProtocol._on_failed,
-    PeerClosed: HTTP2ServerProtocol._on_peer_closed,
+    PeerClosed: lambda driver, event: None,  # the machine is closed, the transport follows
 }

@@ -40,8 +40,11 @@ class StreamOwner(Protocol):
     def congested(self) -> bool:
         """Whether the transport under the connection has more to write than it should."""
 
-    def send_soon(self) -> None:
-        """Write what the machine has ready, at the end of this round of the loop."""
+    def send_soon(self, octets: int = 0) -> None:
+        """Write what the machine has ready, at the end of this round of the loop.
+
+        ``octets`` of content are new in it.
+        """
 
     def forget(self, stream_id: int) -> None:
         """The stream needs nothing more."""
@@ -220,6 +223,7 @@ class StreamTransport(asyncio.Transport):
             data = self._output[0]
             taken = machine.send_content(self.stream_id, data)
             self._output_size -= taken
+            self._owner.send_soon(taken)
             if taken < len(data):
                 self._output[0] = memoryview(data)[taken:]
                 break
