@@ -33,7 +33,9 @@ GLUED = b"GET /glued HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 @asynccontextmanager
-async def proxy(policy: DestinationPolicy | None = LOOPBACK, **options: Any) -> AsyncIterator[Server]:
+async def proxy(
+    policy: DestinationPolicy | None = LOOPBACK, **options: Any
+) -> AsyncIterator[Server]:
     async with Server(connect=ConnectHandler(policy, **options)) as server:
         await server.start()
         yield server
@@ -103,7 +105,16 @@ async def test_content_is_400(raw: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "localhost"]
+    "host",
+    [
+        "127.0.0.1",
+        "10.0.0.1",
+        "169.254.169.254",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "0.0.0.0",
+        "localhost",
+    ],
 )
 async def test_internal_destinations_are_refused_by_default(raw: Any, host: str) -> None:
     """SEC-34, CON-11: addresses are judged after the look-up, names included."""
@@ -285,19 +296,21 @@ async def test_proxy_that_refuses_is_told_whole() -> None:
 async def test_nothing_is_sent_before_the_2xx() -> None:
     """OPT-01: a proxy that withholds its answer sees the CONNECT request and nothing more."""
     came = bytearray()
-    asked = asyncio.Event()
+    ended = asyncio.Event()
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         came.extend(await reader.readuntil(b"\r\n\r\n"))
-        asked.set()
         came.extend(await reader.read())
         writer.close()
+        await writer.wait_closed()
+        ended.set()
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     route = Route(proxy=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
     async with server, Client(route=route, timeout=0.2) as client:
         with pytest.raises(TimeoutError):
             await client.get("http://h.example/secret")
+        await asyncio.wait_for(ended.wait(), 5)
     assert came.startswith(b"CONNECT h.example:80 HTTP/1.1\r\nHost: h.example:80\r\n")
     assert b"secret" not in came
 

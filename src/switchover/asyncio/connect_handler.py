@@ -89,9 +89,7 @@ class ConnectHandler:
             async with asyncio.timeout(self._dial_timeout):
                 failure = await self._dial(target, relay)
         except TimeoutError:
-            failure = refused(
-                504, f"{target} did not answer in time.", error="connection_timeout"
-            )
+            failure = refused(504, f"{target} did not answer in time.", error="connection_timeout")
         if failure is not None:
             self.relays.discard(relay)
             await self._refuse(exchange, failure)

@@ -69,7 +69,7 @@ class Proxy:
 
 
 def proxies_for(
-    url: URL, proxy: str | Proxy | Sequence[str | Proxy] | bool | None
+    url: URL, proxy: str | Proxy | Sequence[str | Proxy] | bool | None  # noqa: FBT001
 ) -> tuple[Proxy, ...]:
     """Return the proxies on the way to ``url``, the nearest first.
 

@@ -95,7 +95,17 @@ class Relay:
 class RelayEnd(asyncio.Protocol):
     """One connection of a relay: what it receives goes out on the other."""
 
-    __slots__ = ("_early", "_eof", "_started", "ended", "lost", "octets", "other", "relay", "transport")
+    __slots__ = (
+        "_early",
+        "_eof",
+        "_started",
+        "ended",
+        "lost",
+        "octets",
+        "other",
+        "relay",
+        "transport",
+    )
 
     other: RelayEnd
 
