@@ -2,20 +2,35 @@
 
 ``asyncio`` tells a protocol when its transport's buffer is over the high mark
 (``pause_writing``) and when it has drained. :class:`WriteGate` turns that into something a
-coroutine can wait for; :data:`receive_buffer` is the one buffer all connections of a
-process read through.
+coroutine can wait for; :func:`receive_buffer` is the one buffer all connections of a
+thread read through.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 
 __all__ = ["WriteGate", "feed", "receive_buffer"]
 
-#: Every connection reads through this buffer: a machine has consumed (or copied) the octets
-#: before control returns to the event loop, so an idle connection owns no buffer.
-receive_buffer = memoryview(bytearray(256 * 1024))
+
+class _OfThread(threading.local):
+    def __init__(self) -> None:
+        self.buffer = memoryview(bytearray(256 * 1024))
+
+
+_own = _OfThread()
+
+
+def receive_buffer() -> memoryview:
+    """Return the buffer that the connections of this thread's event loop read through.
+
+    A machine has consumed (or copied) the octets before control returns to the event loop, so
+    an idle connection owns no buffer. Another thread's loop has another buffer: reading from a
+    socket lets other threads run, and two of them must not fill the same octets.
+    """
+    return _own.buffer
 
 
 class WriteGate:

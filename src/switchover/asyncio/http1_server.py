@@ -117,10 +117,10 @@ class HTTP1ServerProtocol(asyncio.BufferedProtocol):
             self._pump()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return receive_buffer
+        return receive_buffer()
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._machine.receive_data(receive_buffer[:nbytes])
+        self._machine.receive_data(receive_buffer()[:nbytes])
         # Under a TLS upgrade octets may arrive before the transport is handed over.
         if self._transport is not None:
             self._pump()

@@ -57,10 +57,10 @@ class HTTP2Protocol(asyncio.BufferedProtocol):
         self._pump()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return receive_buffer
+        return receive_buffer()
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._machine.receive_data(receive_buffer[:nbytes])
+        self._machine.receive_data(receive_buffer()[:nbytes])
         if self._transport is not None:
             self._pump()
 
