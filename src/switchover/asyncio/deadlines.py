@@ -45,7 +45,7 @@ class Deadlines:
     """The deadlines of one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self._loop: asyncio.AbstractEventLoop = weakref.proxy(loop)  # the loop is the key
         self._buckets: dict[float, dict[Deadline, None]] = {}
 
     @staticmethod

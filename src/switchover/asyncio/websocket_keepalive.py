@@ -22,7 +22,7 @@ class LoopLag:
     """How long an event loop has been blocked, counted while somebody wants to know."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self._loop: asyncio.AbstractEventLoop = weakref.proxy(loop)  # the loop is the key
         self._watchers = 0
         self._blocked = 0.0
         self._timer: asyncio.TimerHandle | None = None
