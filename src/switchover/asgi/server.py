@@ -90,6 +90,7 @@ class Server(ExchangeServer):
             advertise=advertise,
             observer=observer,
         )
+        self.handler_takes_offers = app is not None
 
     def _state(self) -> Mapping[str, Any] | None:
         lifespan = self.lifespan

@@ -4,8 +4,8 @@ Reached by prior knowledge, by ALPN, and by the h2c Upgrade of HTTP/1.1. A CONNE
 accepted turns its stream into a transport, on which the successors of HTTP/1.1 run.
 """
 
-# Long because every event of a connection is met here, and its deadlines; what can be told
-# apart (exchanges, streams as transports, octets) stands in files of its own.
+# Longer than other files: every event of a connection is met here, and its deadlines; what can
+# be told apart (exchanges, streams as transports, octets) stands in files of its own.
 
 from __future__ import annotations
 
@@ -198,7 +198,11 @@ class HTTP2ServerProtocol(HTTP2Protocol):
     def _decide(self, stream_id: int, request: Request) -> None:
         try:
             decision = decide(
-                request, self.server.registry, secure=self.facts.protected, peer=self.facts
+                request,
+                self.server.registry,
+                secure=self.facts.protected,
+                peer=self.facts,
+                others_may_know=self.server.handler_takes_offers,
             )
         except LocalProtocolError as error:
             logger.error("%s: cannot be decided: %s", _told(request), error)

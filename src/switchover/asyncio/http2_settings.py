@@ -17,8 +17,10 @@ __all__ = ["http2_settings", "new_machine"]
 def http2_settings(server: Server) -> Settings:
     """Return what ``server`` allows its HTTP/2 clients."""
     # RFC 8441 §3 allows it; browsers then use it for every WebSocket, so it is said only where
-    # something registered can be reached so.
-    extended = any(upgrade.extended_connect for upgrade in server.registry.upgrades)
+    # something registered can be reached so, or an application may take it.
+    extended = server.handler_takes_offers or any(
+        upgrade.extended_connect for upgrade in server.registry.upgrades
+    )
     return Settings(
         max_header_list_size=server.settings.limits.field_section,
         enable_connect_protocol=extended,

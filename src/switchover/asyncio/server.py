@@ -73,6 +73,8 @@ class Server:
         self.settings = settings or ServerSettings()
         self.registry = Registry(_flat(upgrades), policy=policy, advertise=advertise)
         self.observer = observer
+        #: The handler takes up offers itself, of protocols that are not registered.
+        self.handler_takes_offers = False
         #: Everything that owns a connection now: drivers, and the successors they made.
         self.connections: dict[asyncio.BaseProtocol, asyncio.BaseTransport] = {}
         self._per_peer: dict[str, int] = {}

@@ -84,11 +84,14 @@ def decide(
     secure: bool,
     peer: Any = None,
     examined: Offer | NoOffer | None = None,
+    others_may_know: bool = False,
 ) -> Decision:
     """Decide what to do with ``request``, whose head has been received and is valid.
 
     ``secure`` says whether the connection is under TLS; ``peer`` is passed to the policy.
-    ``examined`` is what :func:`examine` has said of the request, where that is known.
+    ``examined`` is what :func:`examine` has said of the request, where that is known. With
+    ``others_may_know`` an extended CONNECT for a protocol that is not registered is ordinary,
+    and not answered 501: an application may take it.
     Raises :class:`LocalProtocolError` when a policy or a handshake of ours names a protocol
     that was not offered: that is a fault of this server, to be answered with 500.
     """
@@ -113,7 +116,7 @@ def decide(
         return _answer(misfit.status, misfit.reason, misfit.rule)
     if insisting:
         return _require(request, insisting, misfit.reason, misfit.rule)
-    if examined.extended:
+    if examined.extended and not (others_may_know and misfit is _UNKNOWN):
         # RFC 9220 §3 (and RFC 8441 by analogy): an unknown :protocol is answered with 501.
         return _answer(501 if misfit is _UNKNOWN else 404, misfit.reason, "RFC 9220 §3")
     return Ordinary(misfit.reason, misfit.rule)
