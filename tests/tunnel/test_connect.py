@@ -364,6 +364,21 @@ def test_a_refused_connect_ends_everything(head: bytes) -> None:
         assert all(event.request.method == "CONNECT" for event in requests)
 
 
+def test_a_refusal_ends_the_connection_though_nobody_says_so() -> None:
+    """OPT-02, CON-12: the machine sees to it, whatever the application answers with."""
+
+    def react(machine: ServerConnection, event: Any) -> None:
+        if isinstance(event, RequestReceived):
+            machine.send_response(Response.text(405, "No tunnels here.\n"), end=True)
+
+    octets = b"CONNECT h:80 HTTP/1.1\r\nHost: h:80\r\n\r\nGET /x HTTP/1.1\r\nHost: h\r\n\r\n"
+    for result in replay(ServerConnection, octets, react=react):
+        assert result.sent.startswith(b"HTTP/1.1 405 ")
+        assert result.sent.count(b"HTTP/1.1 ") == 1
+        assert b"\r\nConnection: close\r\n" in result.sent
+        assert result.machine.close_expected()
+
+
 def test_a_407_ends_the_connection_too() -> None:
     """OPT-02: connection-based authentication does not survive, and is not meant to."""
 

@@ -70,6 +70,26 @@ def test_inside_addresses_are_prohibited(address: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("169.254.169.254", "link-local"),
+        ("255.255.255.255", "reserved or broadcast"),
+        ("::1", "loopback"),
+        ("::ffff:127.0.0.1", "an IPv4 address in IPv6 form"),
+        ("64:ff9b::7f00:1", "translated from IPv4: loopback"),
+        ("2002:7f00:1::", "6to4"),
+        ("2607:f8b0::5efe:7f00:1", "an ISATAP address: loopback"),
+        ("fd12:3456::1", "private"),
+        ("fe80::1", "link-local"),
+        ("ff02::1", "multicast"),
+        ("4000::1", "not global unicast"),
+    ],
+)
+def test_the_reason_is_said(address: str, reason: str) -> None:
+    assert prohibited(ip_address(address)) == reason
+
+
+@pytest.mark.parametrize(
     "address",
     [
         "8.8.8.8",

@@ -119,6 +119,17 @@ def test_a_101_nobody_asked_for(ask: Ask) -> None:
     assert not client.reusable()
 
 
+def test_an_http_1_0_response_never_switches(ask: Ask) -> None:
+    """UPG-C-16: refused by the machine, whoever judges the 101."""
+    client = ClientConnection()
+    request = offering_request(ask("GET", "/"), ["p/1"])
+    client.send_request(request, end=True, switch=lambda request, response: "p/1")
+    client.receive_data(ACCEPT.replace(b"HTTP/1.1", b"HTTP/1.0"))
+    (failed,) = client.events_received()
+    assert isinstance(failed, Failed)
+    assert client.close_expected()
+
+
 EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
 
 

@@ -191,9 +191,14 @@ def authentication_required(realm: str) -> Response:
     return refused(407, "This proxy asks who you are.", fields=challenge)
 
 
-def read_basic_credentials(request: Request) -> tuple[str, str] | None:
-    """Return user and password of Proxy-Authorization; ``None`` if there are no usable ones."""
-    lines = request.fields.get_all("proxy-authorization")
+def read_basic_credentials(
+    request: Request, field: str = "proxy-authorization"
+) -> tuple[str, str] | None:
+    """Return user and password of Proxy-Authorization; ``None`` if there are no usable ones.
+
+    Proxies that are resources of an origin (connect-udp) read ``"authorization"``.
+    """
+    lines = request.fields.get_all(field)
     if len(lines) != 1:
         return None
     scheme, _, value = lines[0].partition(" ")

@@ -17,7 +17,6 @@ _expression = re.compile(r"\{([^{}]*)\}")
 # RFC 6570 §2.3, without its dots and escapes, which nobody uses for these names.
 _variables = re.compile(r"([?&]?)([A-Za-z0-9_]+(?:,[A-Za-z0-9_]+)*)")
 _absolute = re.compile(r"https?://[^/?#\x00]+(/[^#]*)")
-_bad_escape = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _RULE = "RFC 9298 §2"
 _TARGET = ("target_host", "target_port")
 
@@ -164,8 +163,7 @@ def _encode(value: str) -> str:
 
 
 def _decode(value: str) -> str:
-    if _bad_escape.search(value):
-        raise _bad_target(f"a broken escape in {show(value)}")
+    # A broken escape stays as it is, and makes no host and no port.
     return unquote_to_bytes(value).decode("latin-1")
 
 
