@@ -25,7 +25,9 @@ from switchover.upgrade import (
     UpgradeToken,
     client_order,
     decide,
+    examine,
     switching_response,
+    switching_response_to,
 )
 
 Ask = Callable[..., Request]
@@ -61,6 +63,20 @@ def test_an_offered_and_registered_protocol_is_selected(ask: Ask) -> None:
     assert decision.upgrade is registered
     assert decision.request is request
     assert not decision.reads_content
+
+
+def test_a_request_need_not_be_examined_twice(ask: Ask) -> None:
+    registry = Registry([Upgrade(token="a")])
+    for lines in ([], upgrade("a"), [("Upgrade", "a")]):
+        request = ask("GET", "/", *lines)
+        examined = examine(request)
+        first = decide(request, registry, secure=False)
+        assert decide(request, registry, secure=False, examined=examined) == first
+    offer = examine(ask("GET", "/", *upgrade("a")))
+    assert isinstance(offer, Offer)
+    assert switching_response_to(offer.request, "a", offer=offer).status == 101
+    with pytest.raises(LocalProtocolError):
+        switching_response_to(offer.request, "b", offer=offer)
 
 
 def test_the_spelling_of_the_101_is_ours(ask: Ask) -> None:
