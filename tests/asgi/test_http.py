@@ -144,7 +144,7 @@ async def test_given_content_length_is_kept(exchange_for: Any) -> None:
 
 @pytest.mark.parametrize("status", [204, 304])
 async def test_no_length_where_there_is_no_content(exchange_for: Any, status: int) -> None:
-    """MSG, RFC 9110 §8.6: a 204 has no Content-Length."""
+    """RFC 9110 §8.6: a 204 has no Content-Length."""
     exchange = exchange_for()
     await handler(sending(start(status), body()))(exchange)
     assert exchange.sent == [("response", status, []), ("end", None)]
@@ -163,7 +163,7 @@ async def test_transfer_encoding_of_the_application_is_left_out(exchange_for: An
 
 
 async def test_upgrade_in_an_answer_brings_its_connection_option(exchange_for: Any) -> None:
-    """UPG-S-15, RFC 9110 §7.8: a sender of Upgrade sends the connection option with it."""
+    """UPG-S-09, RFC 9110 §7.8: a sender of Upgrade sends the connection option with it."""
     exchange = exchange_for()
     await handler(sending(start(426, (b"upgrade", b"irc/6.9")), body(b"irc")))(exchange)
     assert exchange.fields[b"connection"] == b"upgrade"
@@ -327,7 +327,7 @@ async def test_the_echo_of_a_disconnect_is_no_error(exchange_for: Any, caplog: A
 
 
 async def test_accidental_tunnel_is_refused(exchange_for: Any) -> None:
-    """CON, RFC 9110 §9.3.6: a 2xx to CONNECT is a tunnel, which this application cannot mean."""
+    """RFC 9110 §9.3.6: a 2xx to CONNECT is a tunnel, which this application cannot mean."""
     exchange = exchange_for("CONNECT", "example.net:443")
     await handler(sending(start(200), body(b"<html>")))(exchange)
     assert exchange.status == 501

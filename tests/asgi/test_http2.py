@@ -120,7 +120,7 @@ async def test_request() -> None:
 
 
 async def test_websocket() -> None:
-    """WS2, RFC 8441 §5: an application's WebSocket on a stream."""
+    """WS2-01, WS2-06, RFC 8441 §3, §5: an application's WebSocket on a stream."""
     client = await dial(application)
     fields = [
         (":protocol", "websocket"),
@@ -132,6 +132,8 @@ async def test_websocket() -> None:
     headers = {str(k): str(v) for k, v in response.headers}
     assert headers[":status"] == "200"
     assert headers["sec-websocket-protocol"] == "b"
+    assert "sec-websocket-accept" not in headers
+    assert client.machine.remote_settings.enable_connect_protocol == 1
     client.send(stream, b"\x81\x82\0\0\0\0hi")
     assert await client.octets(4) == b"\x81\x02HI"
     client.send(stream, b"\x88\x80\0\0\0\0", end=True)

@@ -229,12 +229,12 @@ async def test_offer_appears_as_extension(exchange_for: Any) -> None:
 async def test_extension_is_absent_where_nothing_may_switch(
     exchange_for: Any, fields: list[tuple[str, str]]
 ) -> None:
-    """RFC 9110 §7.8, §7.6.1; websocket has its own scope (and starts with GET)."""
+    """UPG-S-02, RFC 9110 §7.8, §7.6.1; websocket has its own scope (and starts with GET)."""
     assert "http.upgrade" not in (await scope_of(exchange_for("POST", "/", fields)))["extensions"]
 
 
 async def test_http_1_0_offers_nothing(exchange_for: Any) -> None:
-    """RFC 9110 §7.8: Upgrade is ignored in an HTTP/1.0 request."""
+    """UPG-S-01, RFC 9110 §7.8: Upgrade is ignored in an HTTP/1.0 request."""
     fields = [("Upgrade", "irc/6.9"), ("Connection", "upgrade")]
     scope = await scope_of(exchange_for("GET", "/", fields, version="1.0"))
     assert "http.upgrade" not in scope["extensions"]

@@ -41,7 +41,7 @@ def request(fields: bytes = OFFER, *, line: bytes = b"GET /irc HTTP/1.1") -> byt
 
 
 async def test_accepting_switches_and_both_ends_end_their_data(serve: Any, connect: Any) -> None:
-    """UPG-S-10, RFC 9110 §15.2: the octet after the 101's blank line is the new protocol's."""
+    """UPG-S-08, UPG-S-10, RFC 9110 §15.2: the octet after the 101's blank line is the new protocol's."""
     client = await connect(await serve(shout))
     client.write(request())
     head = await client.head()
@@ -222,7 +222,7 @@ async def test_further_fields_are_in_the_101(serve: Any, connect: Any) -> None:
 async def test_acceptance_that_does_not_fit_raises_and_writes_nothing(
     serve: Any, connect: Any, messages: Any, expected: str
 ) -> None:
-    """UPG-S-05, RFC 9110 §7.8: never switch to a protocol that was not offered."""
+    """UPG-S-07, RFC 9110 §7.8: never switch to a protocol that was not offered."""
     seen: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -329,7 +329,7 @@ async def test_slow_client_holds_the_sender_up(serve: Any, connect: Any) -> None
 
 
 async def test_connect_makes_a_tunnel(serve: Any, connect: Any) -> None:
-    """CON, RFC 9110 §9.3.6: an accepted CONNECT is answered with 2xx and no framing fields."""
+    """CON-05, RFC 9110 §9.3.6: an accepted CONNECT is answered with 2xx and no framing fields."""
     seen: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -380,7 +380,7 @@ async def test_nothing_behind_a_refused_connect_is_served(serve: Any, connect: A
 
 
 async def test_connect_does_not_reach_the_application_by_default(serve: Any, connect: Any) -> None:
-    """SEC-35, RFC 9110 §9.3.6: no tunnels unless asked for."""
+    """CON-12, SEC-35, RFC 9110 §9.3.6: no tunnels unless asked for."""
     client = await connect(await serve(shout))
     client.write(b"CONNECT example.net:443 HTTP/1.1\r\nHost: example.net:443\r\n\r\n")
     assert (await client.head()).split(b" ")[1] in (b"403", b"405", b"501")

@@ -198,7 +198,7 @@ async def test_accept_with_subprotocol_and_headers(serve: Any) -> None:
 
 
 async def test_subprotocol_that_was_not_offered_is_left_out(serve: Any, caplog: Any) -> None:
-    """WS-H, RFC 6455 §4.2.2: a server MUST NOT send what the client did not offer."""
+    """RFC 6455 §4.2.2: a server MUST NOT send what the client did not offer."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({**ACCEPT, "subprotocol": "mine"})
@@ -294,7 +294,7 @@ async def test_whole_denial_has_its_length(serve: Any, connect: Any) -> None:
 async def test_bad_handshake_does_not_reach_the_application(
     serve: Any, connect: Any, change: tuple[bytes, bytes], status: bytes
 ) -> None:
-    """WS-H, UPG-S-24, RFC 6455 §4.2.1: the server refuses; the body says why."""
+    """UPG-S-24, RFC 6455 §4.2.1: the server refuses; the body says why."""
     app = Recorder(echo)
     client = await connect(await serve(app))
     client.write(OPENING.replace(*change) + b"\r\n")
