@@ -41,7 +41,7 @@ def request(fields: bytes = OFFER, *, line: bytes = b"GET /irc HTTP/1.1") -> byt
 
 
 async def test_accepting_switches_and_both_ends_end_their_data(serve: Any, connect: Any) -> None:
-    """UPG-S-08, UPG-S-10, RFC 9110 §15.2: the octet after the 101's blank line is the new protocol's."""
+    """UPG-S-08, UPG-S-10, RFC 9110 §15.2: behind the 101's blank line is the new protocol."""
     client = await connect(await serve(shout))
     client.write(request())
     head = await client.head()
