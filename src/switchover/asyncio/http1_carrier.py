@@ -1,0 +1,282 @@
+"""What carries a server's HTTP/1.1 connection: octets, flow control and deadlines.
+
+The other half, what is done about each event, is
+:class:`~switchover.asyncio.http1_server.HTTP1ServerProtocol`.
+"""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+from switchover.asyncio.deadlines import Deadline, Deadlines
+from switchover.asyncio.exchange import PeerFacts
+from switchover.asyncio.flow import WriteGate, receive_buffer
+from switchover.asyncio.http1_exchange import HTTP1Exchange
+from switchover.errors import Disconnected
+from switchover.http.events import Event
+from switchover.http.server import ServerConnection
+from switchover.upgrade.decisions import Select
+
+if TYPE_CHECKING:
+    from switchover.asyncio.server import Server
+
+__all__ = ["HTTP1Carrier"]
+
+logger = logging.getLogger("switchover.server")
+
+#: In the place of a machine that is finished for good.
+_SPENT = ServerConnection()
+
+
+class HTTP1Carrier(asyncio.BufferedProtocol):
+    """Carries one HTTP/1.1 connection of ``server``: its transport, its pace, its deadlines.
+
+    What the events mean is :meth:`act`'s to say.
+    """
+
+    __slots__ = (
+        "_chain",
+        "_closing",
+        "_content_octets",
+        "_deadline",
+        "_deadlines",
+        "_eof",
+        "_facts",
+        "_idle",
+        "_loop",
+        "_machine",
+        "_over",
+        "_pumping",
+        "_reading_paused",
+        "_selection",
+        "_transport",
+        "exchange",
+        "gate",
+        "server",
+    )
+
+    def __init__(
+        self,
+        server: Server,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        machine: ServerConnection | None = None,
+        chain: tuple[str, ...] = ("HTTP/1.1",),
+    ) -> None:
+        settings = server.settings
+        self.server = server
+        self._loop = loop
+        self._deadlines = Deadlines.of(loop)
+        self._machine = machine or ServerConnection(
+            limits=settings.limits, date=server.date, server_name=settings.server_name
+        )
+        self._chain = chain
+        self._facts: PeerFacts | None = None
+        self._transport: asyncio.Transport | None = None
+        self.gate = WriteGate()
+        self.exchange: HTTP1Exchange | None = None
+        self._selection: Select | None = None
+        self._content_octets = 0
+        self._deadline: Deadline | None = None
+        self._reading_paused = False
+        self._pumping = False
+        self._idle = False
+        self._closing = False
+        self._eof = False
+        self._over = False
+
+    # The transport's side.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports have the methods, and not the base class.
+        transport = cast("asyncio.Transport", transport)
+        self._transport = transport
+        refusal = self.server.admit(self, transport)
+        if refusal is not None:
+            self._machine.refuse(refusal)
+            self.flush()
+            return
+        self._arm(self.server.settings.timeouts.head, self._head_too_slow)
+        if self._machine.request is not None:
+            self._pump()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return receive_buffer()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._machine.receive_data(receive_buffer()[:nbytes])
+        # Under a TLS upgrade octets may arrive before the transport is handed over.
+        if self._transport is not None:
+            self._pump()
+
+    def eof_received(self) -> bool:
+        self._eof = True
+        self._machine.receive_eof()
+        if self._transport is None:
+            return False
+        self._pump()
+        # A client may end its side and still read: the answer under way is finished first.
+        # TLS transports cannot be half-closed.
+        busy = self.exchange is not None and not self.exchange.response_complete
+        return busy and self.facts.tls is None
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._over = True
+        self._disarm()
+        self.server.dismiss(self)
+        self.gate.break_down(lambda: Disconnected("the peer has left"))
+        if self.exchange is not None:
+            self.exchange.peer_left()
+
+    def pause_writing(self) -> None:
+        self.gate.close()
+
+    def resume_writing(self) -> None:
+        self.gate.open()
+
+    # What the server and the exchange may ask.
+
+    @property
+    def facts(self) -> PeerFacts:
+        """Peer, TLS and chain of the connection."""
+        if self._facts is None:
+            self._facts = PeerFacts(self._transport, self._chain)
+        return self._facts
+
+    @property
+    def machine(self) -> ServerConnection:
+        """The machine that this driver drives."""
+        return self._machine
+
+    def release(self) -> None:
+        """Let go of what served the exchange that has switched: an idle successor needs none."""
+        if self._over:
+            self._machine = _SPENT
+
+    def shutdown(self) -> None:
+        """Finish the exchange under way, then close; close at once if there is none."""
+        self._closing = True
+        if self.exchange is None and self._selection is None:
+            self._close()
+        else:
+            self._machine.stop_keep_alive()
+
+    def abort(self) -> None:
+        """Drop the connection."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def sent(self) -> None:
+        """Carry out what a call to the machine has made ready."""
+        if not self._pumping:
+            self._pump()
+
+    def content_wanted(self) -> None:
+        """The application waits for content: from now on it has to come at a pace."""
+        self.flush()
+        if self._deadline is None:
+            self._content_octets = 0
+            self._arm(self.server.settings.timeouts.content, self._content_too_slow)
+
+    def update_reading(self) -> None:
+        """Read while somebody takes what is read."""
+        if self._transport is None or self._over:
+            return
+        full = self.exchange is not None and self.exchange.content_is_full
+        wanted = full or self._machine.receiving_paused()
+        if wanted and not self._reading_paused:
+            self._reading_paused = True
+            self._transport.pause_reading()
+        elif not wanted and self._reading_paused:
+            self._reading_paused = False
+            self._transport.resume_reading()
+
+    # From octets to events, from events to actions.
+
+    def _pump(self) -> None:
+        self._pumping = True
+        try:
+            while not self._over and (events := self._machine.events_received()):
+                for event in events:
+                    self.act(event)
+                    if self._over:
+                        return
+        finally:
+            self._pumping = False
+        if self._idle and self._machine.receiving_begun():
+            self._arm(self.server.settings.timeouts.head, self._head_too_slow)
+        self.flush()
+        self.update_reading()
+
+    @abc.abstractmethod
+    def act(self, event: Event) -> None:
+        """Do what ``event`` asks for."""
+
+    def flush(self) -> None:
+        """Write what the machine has made ready."""
+        transport = self._transport
+        assert transport is not None
+        data = self._machine.data_to_send()
+        if data:
+            transport.write(data[0] if len(data) == 1 else b"".join(data))
+        if self._machine.close_expected():
+            self._close()
+
+    def _close(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._disarm()
+            self._transport.close()
+
+    # Deadlines.
+
+    def _arm(self, seconds: float | None, callback: Callable[[], None]) -> None:
+        self._disarm()
+        self._idle = callback == self._idle_too_long
+        if seconds is not None:
+            self._deadline = self._deadlines.set(seconds, callback)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _head_too_slow(self) -> None:
+        self._refuse_slow("the request did not arrive in time")
+
+    def _content_too_slow(self) -> None:
+        timeouts = self.server.settings.timeouts
+        exchange, seconds = self.exchange, timeouts.content or 0.0
+        waited_for = exchange is not None and not exchange.has_content
+        enough = self._content_octets >= timeouts.content_rate * seconds
+        if exchange is not None and (enough or not waited_for):
+            self._content_octets = 0
+            self._arm(seconds, self._content_too_slow)
+            return
+        if exchange is not None:
+            exchange.peer_left()
+        self._refuse_slow("the content of the request did not arrive in time")
+
+    def _refuse_slow(self, what: str) -> None:
+        logger.info("%s: %s", self._peername, what)
+        self._machine.time_out(what)
+        self.flush()
+        self._close()
+
+    def _idle_too_long(self) -> None:
+        if self.exchange is None:
+            self._machine.time_out("the connection was idle")
+            self.flush()
+            self._close()
+
+    @property
+    def _secure(self) -> bool:
+        assert self._transport is not None
+        return self._transport.get_extra_info("ssl_object") is not None
+
+    @property
+    def _peername(self) -> Any:
+        return self._transport.get_extra_info("peername") if self._transport else None
