@@ -19,6 +19,7 @@ from setuptools import Extension, setup
 
 SOURCES = {
     "switchover.http._head_c": "src/switchover/http/_head.py",
+    "switchover.http2._hpack_c": "src/switchover/http2/_hpack.py",
     "switchover.websocket._framing_c": "src/switchover/websocket/_framing.py",
     "switchover.asyncio._wire_c": "src/switchover/asyncio/_wire.py",
     "switchover.websocket._masking": "src/switchover/websocket/_masking.pyx",

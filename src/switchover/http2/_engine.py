@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from switchover.http2._control import Control, depends_on
 from switchover.http2._faults import ConnectionFault, StreamFault, flood, wrong_size
-from switchover.http2._hpack import Decoder, HPACKError
 from switchover.http2._sending import Stream
 from switchover.http2.codes import ErrorCode
+from switchover.http2.hpack import Decoder, HPACKError
 from switchover.http2.limits import Allowance, Limits
 from switchover.http2.preface import PREFACE
 from switchover.http2.settings import Settings

@@ -51,6 +51,9 @@ class Decoder:
 
         Raises :class:`HPACKError` if the octets are not a field section.
         """
+        return self._decode(block)
+
+    def _decode(self, block: bytes) -> list[tuple[bytes, bytes]] | None:
         lines: list[tuple[bytes, bytes]] = []
         size = 0
         count = 0
@@ -120,7 +123,7 @@ class Decoder:
             raise HPACKError("the field section ends within a string")
         self._position = end
         octets = block[start:end]
-        return huffman_decode(octets) if packed else octets
+        return _unpack(octets) if packed else octets
 
     def _literal(self, block: bytes, mask: int) -> tuple[bytes, bytes]:
         # RFC 7541 §6.2
@@ -204,6 +207,9 @@ class Encoder:
 
     def encode(self, lines: list[tuple[bytes, bytes]]) -> bytes:
         """Return the octets of the field section with ``lines``; names are in lower case."""
+        return self._encode(lines)
+
+    def _encode(self, lines: list[tuple[bytes, bytes]]) -> bytes:
         out = bytearray()
         if self._resized:
             for capacity in self._resized:
@@ -268,7 +274,7 @@ def _put_integer(out: bytearray, value: int, mask: int, pattern: int) -> None:
 
 
 def _put_string(out: bytearray, octets: bytes) -> None:
-    packed = huffman_encode(octets)
+    packed = _pack(octets)
     if len(packed) < len(octets):
         _put_integer(out, len(packed), 0x7F, 0x80)
         out += packed
@@ -279,6 +285,10 @@ def _put_string(out: bytearray, octets: bytes) -> None:
 
 def huffman_encode(octets: bytes) -> bytes:
     """Return ``octets`` in the Huffman code of RFC 7541 §5.2, padded with ones."""
+    return _pack(octets)
+
+
+def _pack(octets: bytes) -> bytes:
     out = bytearray()
     pending = 0
     bits = 0
@@ -296,6 +306,10 @@ def huffman_encode(octets: bytes) -> bytes:
 
 def huffman_decode(octets: bytes) -> bytes:
     """Undo :func:`huffman_encode`; raises :class:`HPACKError` for what it never makes."""
+    return _unpack(octets)
+
+
+def _unpack(octets: bytes) -> bytes:
     out = bytearray()
     state = 0
     for octet in octets:

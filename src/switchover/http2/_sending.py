@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from switchover.http2 import settings as settings_
-from switchover.http2._hpack import Encoder
+from switchover.http2.hpack import Encoder
 from switchover.http2.preface import PREFACE
 from switchover.http2.settings import PeerSettings, Settings
 
