@@ -121,6 +121,23 @@ async def test_content_over_the_limit_declines_and_keeps_it(
             assert await _answer_of(connection) == b"GET /x "
 
 
+async def test_content_over_the_limit_of_a_required_token(
+    application: Application, raw: Any
+) -> None:
+    """UPG-S-15: what insists on a switch is never served without it; 413 for too much content."""
+    upgrades = [
+        token(
+            "p/1", shout, methods=None, content=ContentRule.READ, content_limit=4, required=True
+        )
+    ]
+    async with Server(application, upgrades) as server:
+        await server.start()
+        async with raw(server) as connection:
+            head = b"POST /p HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n" + OFFER
+            await connection.send(head + b"\r\n5\r\nhello\r\n0\r\n\r\n")
+            assert (await connection.head()).startswith(b"HTTP/1.1 413 ")
+
+
 async def test_content_with_a_token_that_takes_none(application: Application, raw: Any) -> None:
     """UPG-S-24: refused with 400, never switched."""
     async with Server(application, [token("p/1", shout, methods=None)]) as server:

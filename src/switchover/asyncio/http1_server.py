@@ -147,8 +147,17 @@ class HTTP1ServerProtocol(HTTP1Carrier):
             self._decline_for_content()
 
     def _decline_for_content(self) -> None:
+        selection, self._selection = self._selection, None
+        assert selection is not None
+        if selection.upgrade.required:
+            limit = selection.upgrade.content_limit
+            text = f"A request that switches here has {limit} octets of content at most.\n"
+            self._content, self._content_octets = [], 0
+            self._disarm()
+            assert self._machine.request is not None
+            self._answer(self._machine.request, Response.text(413, text))
+            return
         # A declined upgrade loses nothing: what was read is the exchange's content.
-        self._selection = None
         content, self._content, self._content_octets = self._content, [], 0
         self._disarm()
         request = self._machine.request
