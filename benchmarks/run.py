@@ -14,6 +14,7 @@ import argparse
 import datetime
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -167,6 +168,7 @@ def written(facts: dict[str, Any], body: str) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what the command line asks for; 0 if anything was measured."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # servers are ended on the way out
     options = arguments(argv)
     peers, every = chosen_peers(options), chosen_rows(options)
     if options.list:
