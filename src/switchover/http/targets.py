@@ -9,7 +9,7 @@ from switchover.errors import RemoteProtocolError
 from switchover.http.escaping import show
 from switchover.http.grammar import HOST
 
-__all__ = ["read_authority", "read_host", "split_host_port"]
+__all__ = ["misdirected", "read_authority", "read_host", "split_host_port"]
 
 # RFC 9112 §3.2.2:  absolute-form = absolute-URI, here reduced to URIs with an authority.
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+\-.]*://([^/?]*)(?:[/?].*)?")
@@ -78,6 +78,28 @@ def split_host_port(target: str) -> tuple[str, int]:
     if not _valid_host(target.encode("latin-1")) or int(port) == 0:
         raise _bad_target(target, "RFC 9110 §9.3.6")
     return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def misdirected(authority: str, server_name: str | None) -> bool:
+    """Whether a request for ``authority`` came through TLS that was set up for another host.
+
+    ``server_name`` is the host the client named in its handshake (SNI: RFC 6066 §3), ``None``
+    if it named none. Without it, and without an authority (HTTP/1.0), nothing can be compared.
+    """
+    # RFC 9110 §15.5.20: "The 421 (Misdirected Request) status code indicates that the request
+    # was directed at a server that is unable or unwilling to produce an authoritative response
+    # for the target URI": the certificate that was checked is the other host's (§4.3.4).
+    if not server_name or not authority:
+        return False
+    match = HOST.fullmatch(authority.encode("latin-1", "replace"))
+    host = match.group(1).decode("latin-1") if match else ""
+    return _comparable(host) != _comparable(server_name)
+
+
+def _comparable(host: str) -> str:
+    # RFC 3986 §3.2.2: hosts differ in more than letter case; RFC 6066 §3: SNI is "without a
+    # trailing dot".
+    return host.removeprefix("[").removesuffix("]").removesuffix(".").lower()
 
 
 def _valid_host(host: bytes) -> bool:
