@@ -260,7 +260,7 @@ async def test_kept_connection_that_was_closed_meanwhile() -> None:
     async with playing([OK, b""], [OK]) as peer, Client() as client:
         await client.get(peer.url)
 
-        connection = next(iter(client._idle.values()))[0]
+        connection = next(iter(client.pool._idle.values()))[0]
         connection.transport.abort()
         assert (await client.get(peer.url)).content == b"ok"
     assert peer.connections == 2

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
-from switchover.asyncio.client_response import ClientResponse, ContentSource
-from switchover.asyncio.dialing import Route, limit_time, open_connection
-from switchover.asyncio.exchange import PeerFacts
+from switchover.asyncio.client_pool import HTTP2, ClientPool
+from switchover.asyncio.client_response import ClientResponse
+from switchover.asyncio.dialing import Route, limit_time
 from switchover.asyncio.http1_client import Content, HTTP1ClientProtocol
+from switchover.asyncio.http2_client import HTTP2ClientProtocol
+from switchover.asyncio.http2_tunnels import extended_connect
 from switchover.asyncio.offers import ClientUpgrade, TLSPolicy, resolve
 from switchover.errors import Disconnected, LocalProtocolError, RemoteProtocolError
 from switchover.http.events import Switched
@@ -33,7 +34,6 @@ __all__ = ["Client"]
 
 _HTTP_SCHEME = {"ws": "http", "wss": "https"}
 _Offer = Sequence["str | UpgradeToken | ClientUpgrade"]
-_PoolKey = tuple[str, str, int, bool]
 _FieldLines = Fields | Mapping[str, str] | Iterable[tuple[str, str]]
 
 
@@ -45,7 +45,8 @@ class Client:
     ``timeout`` limits, in seconds, connecting and every wait for the head of a response.
     ``max_idle`` is how many unused connections are kept for each origin; a connection that
     has been switched to another protocol than TLS is never among them. ``tls_upgrade`` asks
-    for TLS on the connections to ``http`` URLs (RFC 2817).
+    for TLS on the connections to ``http`` URLs (RFC 2817). ``http2`` says whether connections
+    begin in HTTP/2; they may also switch to it, with ``offer=["h2c"]``.
 
     Use it as an asynchronous context manager, or call :meth:`close`.
     """
@@ -61,20 +62,21 @@ class Client:
         max_idle: int = 8,
         max_redirects: int = 0,
         tls_upgrade: TLSPolicy | None = None,
+        http2: HTTP2 = HTTP2.NEVER,
     ) -> None:
-        self.route = route or Route()
         self.fields = Fields(fields)
         self.reaction = reaction
-        self.limits = limits or Limits()
         self.timeout = timeout
-        self.max_idle = max_idle
         self.max_redirects = max_redirects
         self.tls_upgrade = tls_upgrade
-        self._idle: dict[_PoolKey, list[HTTP1ClientProtocol]] = {}
-        self._adopted: dict[Any, None] = {}
-        self._live: set[HTTP1ClientProtocol] = set()
-        self._empty: asyncio.Event | None = None
-        self._closed = False
+        #: The client's connections.
+        self.pool = ClientPool(
+            route or Route(),
+            http2=http2,
+            limits=limits or Limits(),
+            timeout=timeout,
+            max_idle=max_idle,
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -87,27 +89,7 @@ class Client:
 
         Returns when they have ended.
         """
-        self._closed = True
-        self._idle.clear()
-        for connection in list(self._live):
-            connection.on_idle_end = None
-            connection.close()
-        adopted = list(self._adopted)
-        for switched in adopted:
-            switched.shutdown(1.0)
-        if adopted:
-            await asyncio.gather(*(one.wait_closed() for one in adopted))
-        if self._live:
-            self._empty = asyncio.Event()
-            await self._empty.wait()
-
-    def adopt(self, switched: Any) -> None:
-        """End ``switched`` (it has ``shutdown(timeout)`` and ``wait_closed()``) with the client."""
-        self._adopted[switched] = None
-
-    def release(self, switched: Any) -> None:
-        """Forget what was adopted: it has ended, or is the caller's to end."""
-        self._adopted.pop(switched, None)
+        await self.pool.close()
 
     # Requests.
 
@@ -212,26 +194,47 @@ class Client:
         upgrades: Sequence[ClientUpgrade],
         on_interim: Callable[[Response], None] | None,
     ) -> ClientResponse:
-        if upgrades:
-            request = _offer(request, upgrades)
         while True:
             protected = await self._protect(url)
-            connection = await self._connection(url, protected=protected)
+            connection = await self.pool.connection(url, protected=protected)
             fresh = connection.requests == 0
             try:
-                return await self._exchange(connection, url, request, content, upgrades, on_interim)
+                if isinstance(connection, HTTP2ClientProtocol):
+                    return await self._over_http2(
+                        connection, request, content, upgrades, on_interim
+                    )
+                offering = _offer(request, upgrades) if upgrades else request
+                return await self._exchange(
+                    connection, url, offering, content, upgrades, on_interim
+                )
             except Disconnected:
                 # RFC 9112 §9.3.1: a kept connection may have been closed just now.
                 repeatable = content is None or isinstance(content, bytes | str)
                 if fresh or not repeatable or not may_repeat_unanswered(request):
                     raise
 
+    async def _over_http2(
+        self,
+        connection: HTTP2ClientProtocol,
+        request: Request,
+        content: Content,
+        upgrades: Sequence[ClientUpgrade],
+        on_interim: Callable[[Response], None] | None,
+    ) -> ClientResponse:
+        async with limit_time("waiting for the response", self.timeout):
+            if upgrades:
+                return await extended_connect(connection, request, upgrades, self.pool)
+            stream = await connection.send(request, content, on_interim=on_interim)
+        response = await stream.head()
+        assert isinstance(response, Response)  # no CONNECT was sent
+        return ClientResponse(request, response, stream)
+
     async def _protect(self, url: URL) -> bool:
         """Have a connection switched to TLS ready, if the policy asks for one."""
         policy = self.tls_upgrade
         if policy is None or url.secure:
             return False
-        if any(idle.reusable for idle in self._idle.get(_key(url, protected=True), ())):
+        if self.pool.has_protected(url):
             return True
         # RFC 2817 §3.2: where a cleartext answer is not acceptable, the client "MUST send an
         # OPTIONS request to begin the TLS handshake", and the real request only inside.
@@ -242,7 +245,9 @@ class Client:
             scheme="http",
             authority=url.authority,
         )
-        connection = await self._connection(url, protected=False)
+        connection = await self.pool.connection(url)
+        if isinstance(connection, HTTP2ClientProtocol):
+            raise LocalProtocolError("TLS cannot be offered in HTTP/2", rule="RFC 9113 §8.2.2")
         upgrades = [policy.upgrade]
         answer = await self._exchange(
             connection, url, _offer(options, upgrades), None, upgrades, None
@@ -268,7 +273,7 @@ class Client:
 
         def on_switch(event: Switched, transport: asyncio.Transport) -> None:
             upgrade = _selected(upgrades, event.request, event.response)
-            taken.append(upgrade.switched(event, connection, self, url))
+            taken.append(upgrade.switched(event, connection, self.pool, url))
 
         try:
             async with limit_time("waiting for the response", self.timeout):
@@ -286,94 +291,8 @@ class Client:
             connection.abort()
             raise
         protected = connection.facts.protected and not url.secure
-        return ClientResponse(request, answer, self.borrow(url, connection, protected=protected))
-
-    # Connections.
-
-    async def _connection(self, url: URL, *, protected: bool) -> HTTP1ClientProtocol:
-        if self._closed:
-            raise LocalProtocolError("the client has been closed")
-        idle = self._idle.get(_key(url, protected=protected), [])
-        while idle:
-            connection = idle.pop()
-            connection.on_idle_end = None
-            if connection.reusable:
-                return connection
-            connection.close()
-        if protected:
-            raise Disconnected("the connection that was switched to TLS has been closed")
-        async with limit_time("connecting", self.timeout):
-            _, protocol = await open_connection(url, self.route, self._new_driver)
-        assert isinstance(protocol, HTTP1ClientProtocol)
-        self.keep_account(protocol)
-        return protocol
-
-    def keep_account(self, connection: HTTP1ClientProtocol) -> None:
-        """Close ``connection`` with the client, whatever it is doing then."""
-        self._live.add(connection)
-        connection.on_lost = self._lost
-
-    def _lost(self, connection: HTTP1ClientProtocol) -> None:
-        self._live.discard(connection)
-        if self._empty is not None and not self._live:
-            self._empty.set()
-
-    def _new_driver(self) -> HTTP1ClientProtocol:
-        return HTTP1ClientProtocol(limits=self.limits)
-
-    def borrow(
-        self, url: URL, connection: HTTP1ClientProtocol, *, protected: bool = False
-    ) -> ContentSource:
-        """Return the content of the response on ``connection``, which goes back to the pool."""
-        return _Borrowed(self, _key(url, protected=protected), connection)
-
-    def put_back(self, key: _PoolKey, connection: HTTP1ClientProtocol) -> None:
-        """Keep ``connection`` for the next request under ``key``, if it may carry one."""
-        idle = self._idle.setdefault(key, [])
-        if self._closed or not connection.reusable or len(idle) >= self.max_idle:
-            connection.close()
-            return
-
-        def forget(lost: HTTP1ClientProtocol) -> None:
-            with contextlib.suppress(ValueError):
-                idle.remove(lost)
-
-        connection.on_idle_end = forget
-        idle.append(connection)
-
-
-class _Borrowed:
-    """The content of a response; gives the connection back when it has been read."""
-
-    __slots__ = ("_client", "_connection", "_key", "_released")
-
-    def __init__(self, client: Client, key: _PoolKey, connection: HTTP1ClientProtocol) -> None:
-        self._client = client
-        self._key = key
-        self._connection = connection
-        self._released = False
-
-    @property
-    def trailers(self) -> Fields | None:
-        return self._connection.trailers
-
-    @property
-    def facts(self) -> PeerFacts:
-        return self._connection.facts
-
-    async def read(self) -> bytes:
-        if self._released:
-            return b""
-        try:
-            return await self._connection.read()
-        except BaseException:
-            self._connection.abort()
-            raise
-
-    def release(self) -> None:
-        if not self._released:
-            self._released = True
-            self._client.put_back(self._key, self._connection)
+        source = self.pool.borrow(url, connection, protected=protected)
+        return ClientResponse(request, answer, source)
 
 
 def _offer(request: Request, upgrades: Sequence[ClientUpgrade]) -> Request:
@@ -406,7 +325,3 @@ def _selected(
     if not upgrades:
         raise RemoteProtocolError("a 101 that nobody asked for", rule="RFC 9110 §7.8")
     return upgrades[0]
-
-
-def _key(url: URL, *, protected: bool) -> _PoolKey:
-    return (_HTTP_SCHEME.get(url.scheme, url.scheme), url.host, url.port, protected)

@@ -9,7 +9,7 @@ import ssl as ssl_module
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -36,6 +36,10 @@ class Route:
     server_hostname: str | None = None
     local_address: tuple[str, int] | None = None
     proxy: str | Proxy | Sequence[str | Proxy] | bool | None = None
+
+    def with_context(self, context: ssl_module.SSLContext) -> Route:
+        """Return the same route with ``context`` for TLS."""
+        return replace(self, ssl=context)
 
 
 @cache

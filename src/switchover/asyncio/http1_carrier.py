@@ -16,9 +16,12 @@ from switchover.asyncio.deadlines import Deadline, Deadlines
 from switchover.asyncio.exchange import PeerFacts
 from switchover.asyncio.flow import WriteGate, receive_buffer
 from switchover.asyncio.http1_exchange import HTTP1Exchange
+from switchover.asyncio.http2_server import HTTP2ServerProtocol
+from switchover.asyncio.switching import hand_over
 from switchover.errors import Disconnected
 from switchover.http.events import Event
 from switchover.http.server import ServerConnection
+from switchover.http2.preface import PrefaceMatch, match_prefix
 from switchover.upgrade.decisions import Select
 
 if TYPE_CHECKING:
@@ -50,6 +53,7 @@ class HTTP1Carrier(asyncio.BufferedProtocol):
         "_loop",
         "_machine",
         "_over",
+        "_prefix",
         "_pumping",
         "_reading_paused",
         "_selection",
@@ -85,6 +89,8 @@ class HTTP1Carrier(asyncio.BufferedProtocol):
         self._reading_paused = False
         self._pumping = False
         self._idle = False
+        prior_knowledge = settings.http2_prior_knowledge and machine is None
+        self._prefix: bytes | None = b"" if prior_knowledge else None
         self._closing = False
         self._eof = False
         self._over = False
@@ -95,6 +101,13 @@ class HTTP1Carrier(asyncio.BufferedProtocol):
         # uvloop's transports have the methods, and not the base class.
         transport = cast("asyncio.Transport", transport)
         self._transport = transport
+        session = transport.get_extra_info("ssl_object")
+        if session is not None:
+            self._prefix = None
+            # RFC 9113 §3.2: over TLS, HTTP/2 is what ALPN has selected, and nothing else.
+            if session.selected_alpn_protocol() == "h2":
+                self._go_on_in_http2(b"")
+                return
         refusal = self.server.admit(self, transport)
         if refusal is not None:
             self._machine.refuse(refusal)
@@ -108,13 +121,48 @@ class HTTP1Carrier(asyncio.BufferedProtocol):
         return receive_buffer()
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._machine.receive_data(receive_buffer()[:nbytes])
+        data: bytes | memoryview = receive_buffer()[:nbytes]
+        if self._prefix is not None:
+            data = self._look_for_preface(bytes(data))
+            if not data:
+                return
+        self._machine.receive_data(data)
         # Under a TLS upgrade octets may arrive before the transport is handed over.
         if self._transport is not None:
             self._pump()
 
+    def _look_for_preface(self, data: bytes) -> bytes:
+        """Return the octets that are HTTP/1.1's, none while that is not known, or never.
+
+        RFC 9113 §3.3: a client with prior knowledge begins with the preface of HTTP/2.
+        """
+        data = (self._prefix or b"") + data
+        match = match_prefix(data)
+        if match is PrefaceMatch.NEED_MORE:
+            self._prefix = data
+            return b""
+        self._prefix = None
+        if match is PrefaceMatch.YES:
+            self._go_on_in_http2(data)
+            return b""
+        return data
+
+    def _go_on_in_http2(self, data: bytes) -> None:
+        transport = self._transport
+        assert transport is not None
+        self._over = True
+        self._disarm()
+        self.server.dismiss(self)
+        chain = (*self._chain[:-1], "HTTP/2")
+        hand_over(transport, HTTP2ServerProtocol(self.server, self._loop, chain=chain), data)
+
     def eof_received(self) -> bool:
         self._eof = True
+        if self._over:
+            return False
+        if self._prefix:
+            self._machine.receive_data(self._prefix)
+            self._prefix = None
         self._machine.receive_eof()
         if self._transport is None:
             return False

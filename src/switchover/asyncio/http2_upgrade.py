@@ -11,7 +11,7 @@ from switchover.asyncio.http2_client import HTTP2ClientProtocol
 from switchover.asyncio.http2_client_stream import ClientStream
 from switchover.asyncio.http2_server import HTTP2ServerProtocol
 from switchover.asyncio.http2_settings import http2_settings
-from switchover.asyncio.offers import ClientUpgrade
+from switchover.asyncio.offers import ClientUpgrade, known
 from switchover.asyncio.switching import Switching, hand_over
 from switchover.http.events import Switched
 from switchover.http.messages import Response
@@ -21,9 +21,10 @@ from switchover.http2.h2c import CONTENT_LIMIT, encode_settings, h2c_upgrade
 from switchover.http2.server import ServerConnection
 from switchover.http2.settings import Settings
 from switchover.upgrade.registry import Upgrade
+from switchover.upgrade.tokens import UpgradeToken
 
 if TYPE_CHECKING:
-    from switchover.asyncio.client import Client
+    from switchover.asyncio.client_pool import ClientPool
     from switchover.asyncio.http1_client import HTTP1ClientProtocol
 
 __all__ = ["H2CSuccessor", "H2CUpgrade", "h2c"]
@@ -72,7 +73,7 @@ class H2CUpgrade(ClientUpgrade):
         return [("HTTP2-Settings", encode_settings(self._settings))]
 
     def switched(
-        self, event: Switched, driver: HTTP1ClientProtocol, client: Client, url: URL
+        self, event: Switched, driver: HTTP1ClientProtocol, pool: ClientPool, url: URL
     ) -> Awaitable[ClientResponse]:
         loop = asyncio.get_running_loop()
         machine = ClientConnection.from_upgrade(
@@ -83,14 +84,17 @@ class H2CUpgrade(ClientUpgrade):
         # Made before the octets are fed: the response may be among them.
         stream = connection.upgraded()
         hand_over(driver.transport, connection, event.trailing_data)
-        keep = getattr(client, "keep_http2", None)
-        if keep is not None:
-            keep(url, connection)
-        else:
-            client.adopt(connection)
+        pool.keep_http2(url, connection)
         return self._answer(stream, event)
 
     async def _answer(self, stream: ClientStream, event: Switched) -> ClientResponse:
         response = await stream.head()
         assert isinstance(response, Response)  # only CONNECT switches, and cannot offer h2c
         return ClientResponse(event.request, response, stream, protocol=event.protocol)
+
+
+def _known_h2c(token: UpgradeToken) -> ClientUpgrade:
+    return H2CUpgrade()
+
+
+known["h2c"] = _known_h2c

@@ -24,7 +24,7 @@ from switchover.upgrade.client import verify
 from switchover.upgrade.tokens import UpgradeToken
 
 if TYPE_CHECKING:
-    from switchover.asyncio.client import Client
+    from switchover.asyncio.client_pool import ClientPool
     from switchover.asyncio.http1_client import HTTP1ClientProtocol
 
 __all__ = ["ClientUpgrade", "TLSPolicy", "TunnelUpgrade", "known", "resolve"]
@@ -48,7 +48,7 @@ class ClientUpgrade(abc.ABC):
 
     @abc.abstractmethod
     def switched(
-        self, event: Switched, driver: HTTP1ClientProtocol, client: Client, url: URL
+        self, event: Switched, driver: HTTP1ClientProtocol, pool: ClientPool, url: URL
     ) -> Awaitable[ClientResponse]:
         """Take the connection over, at once; return what the caller of the request gets.
 
@@ -64,10 +64,10 @@ class TunnelUpgrade(ClientUpgrade):
         self.tokens = (str(UpgradeToken.parse(token)),)
 
     def switched(
-        self, event: Switched, driver: HTTP1ClientProtocol, client: Client, url: URL
+        self, event: Switched, driver: HTTP1ClientProtocol, pool: ClientPool, url: URL
     ) -> Awaitable[ClientResponse]:
         tunnel = Tunnel(event.protocol, event.request, event.response, facts=driver.facts)
-        client.adopt(tunnel)
+        pool.adopt(tunnel)
         transport = driver.transport
         transport.set_protocol(tunnel)
         tunnel.connection_made(transport)

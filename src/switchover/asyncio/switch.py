@@ -69,7 +69,7 @@ class switch:  # used like a function, as ``open`` is
             await self._client.close()
             raise
         if answer.tunnel is not None:
-            self._client.release(answer.tunnel)
+            self._client.pool.release(answer.tunnel)
         elif answer.protocol is None:
             await self._client.close()
         return answer

@@ -30,7 +30,7 @@ from switchover.upgrade.registry import ContentRule, Upgrade
 from switchover.upgrade.tokens import UpgradeToken
 
 if TYPE_CHECKING:
-    from switchover.asyncio.client import Client
+    from switchover.asyncio.client_pool import ClientPool
 
 __all__ = ["TLSUpgrade", "tls"]
 
@@ -199,20 +199,20 @@ class TLSUpgrade(ClientUpgrade):
         )
 
     def switched(
-        self, event: Switched, driver: HTTP1ClientProtocol, client: Client, url: URL
+        self, event: Switched, driver: HTTP1ClientProtocol, pool: ClientPool, url: URL
     ) -> Awaitable[ClientResponse]:
         driver.transport.pause_reading()
-        return self._handshake(event, driver, client, url)
+        return self._handshake(event, driver, pool, url)
 
     async def _handshake(
-        self, event: Switched, driver: HTTP1ClientProtocol, client: Client, url: URL
+        self, event: Switched, driver: HTTP1ClientProtocol, pool: ClientPool, url: URL
     ) -> ClientResponse:
         transport = driver.transport
         if event.trailing_data:
             transport.abort()
             raise _failed(event, "the server sent octets in cleartext behind its 101")
         inside = HTTP1ClientProtocol(
-            machine=ClientConnection.awaiting(event.request, limits=client.limits),
+            machine=ClientConnection.awaiting(event.request, limits=pool.limits),
             chain=(*driver.facts.chain, *_LAYERS),
         )
         try:
@@ -228,7 +228,7 @@ class TLSUpgrade(ClientUpgrade):
             raise _failed(event, str(error) or type(error).__name__) from error
         inside.requests = 1
         inside.connection_made(protected)
-        client.keep_account(inside)
+        pool.keep_account(inside)
         # RFC 2817 §3.3: the first thing inside is the answer to the request that asked.
         answer = await inside.response()
         if isinstance(answer, Switched):  # nothing was offered inside
@@ -237,7 +237,7 @@ class TLSUpgrade(ClientUpgrade):
         return ClientResponse(
             event.request,
             answer,
-            client.borrow(url, inside, protected=True),
+            pool.borrow(url, inside, protected=True),
             protocol=event.protocol,
         )
 
