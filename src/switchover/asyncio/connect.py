@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
+from switchover.asyncio.client import Client
 from switchover.asyncio.dialing import Route, connecting_turn, limit_time, open_connection
 from switchover.asyncio.http1_client import HTTP1ClientProtocol
+from switchover.asyncio.http2_client import HTTP2ClientProtocol
+from switchover.asyncio.http2_tunnels import open_websocket_stream
 from switchover.asyncio.switching import hand_over
 from switchover.asyncio.websocket import WebSocket
 from switchover.errors import HandshakeRejected, RemoteProtocolError, SwitchError
@@ -23,6 +26,7 @@ from switchover.websocket.extensions import ClientExtension
 from switchover.websocket.opening import (
     Negotiated,
     check_response,
+    extended_request,
     opening_request,
     redirected,
 )
@@ -43,7 +47,8 @@ class connect:  # used like a function, as ``open`` is
     request. ``route`` says how the server is reached (Unix socket, TLS context).
     ``open_timeout`` limits, in seconds, everything until the connection is open.
     ``max_redirects`` redirects are followed. ``one_at_a_time`` keeps RFC 6455 §4.1's rule of
-    one handshake at a time for each host and port.
+    one handshake at a time for each host and port. With ``client``, the WebSocket is opened on
+    that client's connections: over HTTP/2 it shares one with other requests (RFC 8441).
 
     ``max_message_size`` and further ``options`` are those of :class:`WebSocket`::
 
@@ -69,6 +74,7 @@ class connect:  # used like a function, as ``open`` is
         max_redirects: int = 0,
         one_at_a_time: bool = True,
         limits: Limits | None = None,
+        client: Client | None = None,
         **options: Any,
     ) -> None:
         self._url = url
@@ -81,6 +87,7 @@ class connect:  # used like a function, as ``open`` is
         self._max_redirects = max_redirects
         self._one_at_a_time = one_at_a_time
         self._limits = limits
+        self._client = client
         self._options = options
         self._ws: WebSocket | None = None
 
@@ -109,14 +116,16 @@ class connect:  # used like a function, as ``open`` is
             return await self._attempt(url, fields)
 
     async def _attempt(self, url: URL, fields: Fields) -> WebSocket:
-        # RFC 6455 §4.1: each attempt has a nonce of its own.
-        request = opening_request(
-            url,
-            subprotocols=self._subprotocols,
-            extensions=self._extensions,
-            origin=self._origin,
-            fields=fields,
-        )
+        if self._client is not None:
+            connection = await self._client.pool.connection(url)
+            if isinstance(connection, HTTP2ClientProtocol):
+                request = self._request(extended_request, url, fields)
+                return await open_websocket_stream(
+                    connection, request, self._extensions, **self._options
+                )
+            request = self._request(opening_request, url, fields)
+            return await open_websocket(connection, request, self._extensions, **self._options)
+        request = self._request(opening_request, url, fields)
         async with AsyncExitStack() as stack:
             if self._one_at_a_time:
                 await stack.enter_async_context(connecting_turn(url))
@@ -125,6 +134,16 @@ class connect:  # used like a function, as ``open`` is
             )
             assert isinstance(driver, HTTP1ClientProtocol)
             return await open_websocket(driver, request, self._extensions, **self._options)
+
+    def _request(self, make: Callable[..., Request], url: URL, fields: Fields) -> Request:
+        # RFC 6455 §4.1: each attempt has a nonce of its own.
+        return make(
+            url,
+            subprotocols=self._subprotocols,
+            extensions=self._extensions,
+            origin=self._origin,
+            fields=fields,
+        )
 
 
 async def open_websocket(

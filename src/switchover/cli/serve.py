@@ -48,6 +48,7 @@ __all__ = ["serve"]
     default=None,
     help="Take the client's address from proxies at HOSTS (comma-separated).",
 )
+@click.option("--http2", is_flag=True, help="Take HTTP/2 by prior knowledge, too.")
 @click.option("--access-log/--no-access-log", default=False, help="Log each exchange.")
 @click.option(
     "--log-level",
@@ -86,6 +87,7 @@ async def _serve(app: Any, options: dict[str, Any]) -> int:
     settings = ServerSettings(
         timeouts=Timeouts(shutdown=options["shutdown_timeout"]),
         access_log=options["access_log"],
+        http2_prior_knowledge=app is None or options["http2"],
     )
     if app is None:
         server = _demonstration(context, settings, tls_from_start=tls_from_start)
@@ -101,6 +103,7 @@ async def _serve(app: Any, options: dict[str, Any]) -> int:
 def _demonstration(
     context: ssl.SSLContext | None, settings: ServerSettings, *, tls_from_start: bool
 ) -> Any:
+    from switchover.asyncio.http2_upgrade import h2c
     from switchover.asyncio.server import Server as PlainServer
     from switchover.asyncio.tls_upgrade import tls
     from switchover.asyncio.upgrades import token
@@ -112,6 +115,7 @@ def _demonstration(
             echo, path="/echo", subprotocols=["echo.v1", "echo.v2"], max_message_size=ECHO_LIMIT
         ),
         token("shout/1", shout, path="/shout"),
+        h2c(),
     ]
     if context is not None and not tls_from_start:
         upgrades.append(tls(context, required=["/secure"]))
@@ -148,7 +152,7 @@ async def _listen(server: Any, tls: ssl.SSLContext | None, options: dict[str, An
         host, port = server.addresses[-1][:2]
         click.echo(f"Listening on http://{_host(host)}:{port}/ (process {os.getpid()})")
     if tls is not None:
-        tls.set_alpn_protocols(["http/1.1"])
+        tls.set_alpn_protocols(["h2", "http/1.1"])
         await server.start(*_address(options["tls_bind"]), ssl=tls)
         host, port = server.addresses[-1][:2]
         click.echo(f"Listening on https://{_host(host)}:{port}/")
