@@ -1,4 +1,4 @@
-"""TLS on a connection: what is known of it, and starting it on a connection that exists.
+"""TLS on a connection: what is known of it, its contexts, and starting it on what exists.
 
 RFC 2817 turns a cleartext connection into a protected one. The octets that were read in
 cleartext must never be taken for octets that came through TLS (CVE-2011-0411 and its kin):
@@ -8,11 +8,58 @@ cleartext must never be taken for octets that came through TLS (CVE-2011-0411 an
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl as ssl_module
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["describe_tls", "start_tls"]
+__all__ = ["client_context", "describe_tls", "harden", "server_context", "start_tls"]
+
+#: For TLS 1.2; those of TLS 1.3 are all good. RFC 9113 §9.2.2 and appendix A leave what has an
+#: ephemeral key exchange and authenticated encryption, and prohibit the rest.
+_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20"
+_HTTP_1_1 = ("http/1.1",)
+
+
+def client_context(
+    cafile: str | os.PathLike[str] | None = None, *, alpn: Sequence[str] = _HTTP_1_1
+) -> ssl_module.SSLContext:
+    """Return a client's context: certificates are verified, names checked.
+
+    ``cafile`` has the certificates to trust instead of the system's; ``alpn`` are the
+    protocols to offer. For what else it does see :func:`harden`.
+    """
+    context = ssl_module.create_default_context(
+        cafile=None if cafile is None else os.fspath(cafile)
+    )
+    return _ours(context, alpn)
+
+
+def server_context(*, alpn: Sequence[str] = _HTTP_1_1) -> ssl_module.SSLContext:
+    """Return a server's context, without a certificate yet; see :func:`harden`."""
+    return _ours(ssl_module.SSLContext(ssl_module.PROTOCOL_TLS_SERVER), alpn)
+
+
+def _ours(context: ssl_module.SSLContext, alpn: Sequence[str]) -> ssl_module.SSLContext:
+    context.set_ciphers(_CIPHERS)
+    context.set_alpn_protocols(list(alpn))
+    harden(context)
+    return context
+
+
+def harden(context: ssl_module.SSLContext) -> None:
+    """Take from ``context`` what HTTP must not be spoken over, whatever else it is set to.
+
+    TLS before 1.2 (RFC 8996; RFC 9113 §9.2), compression and renegotiation (§9.2.1), and
+    client authentication after the handshake (§9.2.3).
+    """
+    if context.minimum_version < ssl_module.TLSVersion.TLSv1_2:
+        context.minimum_version = ssl_module.TLSVersion.TLSv1_2
+    context.options |= ssl_module.OP_NO_COMPRESSION | ssl_module.OP_NO_RENEGOTIATION
+    if context.protocol == ssl_module.PROTOCOL_TLS_CLIENT:
+        # RFC 9113 §9.2.3: servers "MUST NOT send post-handshake TLS 1.3 CertificateRequest
+        # messages", and a client that has not announced that it takes them is not asked.
+        context.post_handshake_auth = False
 
 
 def describe_tls(transport: asyncio.BaseTransport) -> Mapping[str, Any] | None:

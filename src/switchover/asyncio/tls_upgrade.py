@@ -11,14 +11,15 @@ import asyncio
 import logging
 import ssl as ssl_module
 from collections.abc import Awaitable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 from switchover.asyncio.client_response import ClientResponse
 from switchover.asyncio.http1_client import HTTP1ClientProtocol
-from switchover.asyncio.http1_server import HTTP1ServerProtocol
 from switchover.asyncio.offers import ClientUpgrade, known
 from switchover.asyncio.switching import Switching
-from switchover.asyncio.tls import start_tls
+from switchover.asyncio.tls import client_context, harden, start_tls
+from switchover.asyncio.tls_inside import HTTP1InsideTLS, remember_server_name
 from switchover.errors import LocalProtocolError, TLSSwitchFailed
 from switchover.http.client import ClientConnection
 from switchover.http.events import Switched
@@ -56,7 +57,8 @@ def tls(
 
     ``context`` is a server's context; TLS 1.2 becomes its minimum and ``http/1.1`` its only
     ALPN protocol. The paths ``required`` (patterns as in :func:`token`) are served inside
-    TLS only, and answer 426 in cleartext. A request with content is never switched.
+    TLS only, and answer 426 in cleartext. A request with content is never switched, and one
+    inside for another host than the client named in its handshake (SNI) is answered 421.
 
     A server that also speaks TLS from the first octet, with a certificate for the same name,
     lets a man in the middle splice an upgrade in front of a client's own TLS: the client then
@@ -88,20 +90,10 @@ def tls(
 
 
 def _prepare(context: ssl_module.SSLContext) -> None:
-    if context.minimum_version < ssl_module.TLSVersion.TLSv1_2:
-        context.minimum_version = ssl_module.TLSVersion.TLSv1_2
+    harden(context)
     # With h2 inside, the "HTTP/1.1" of the 101 would be a lie.
     context.set_alpn_protocols(["http/1.1"])
-    if context.sni_callback is None:
-        context.sni_callback = _remember_server_name
-
-
-def _remember_server_name(
-    session: ssl_module.SSLObject | ssl_module.SSLSocket,
-    name: str | None,
-    context: ssl_module.SSLContext,
-) -> None:
-    session.switchover_server_name = name  # type: ignore[union-attr]  # ours, read in http1_server
+    remember_server_name(context)
 
 
 def _is_tls(token: UpgradeToken) -> bool:
@@ -128,7 +120,7 @@ class TLSSuccessor:
         """Take the connection over; nothing more is read in cleartext."""
         transport.pause_reading()
         loop = asyncio.get_running_loop()
-        inside = HTTP1ServerProtocol(
+        inside = HTTP1InsideTLS(
             switching.server,
             loop,
             machine=ServerConnection.answering(
@@ -143,7 +135,7 @@ class TLSSuccessor:
         switching.server.spawn(self._handshake(switching, transport, inside), loop)
 
     async def _handshake(
-        self, switching: Switching, transport: asyncio.Transport, inside: HTTP1ServerProtocol
+        self, switching: Switching, transport: asyncio.Transport, inside: HTTP1InsideTLS
     ) -> None:
         timeout = switching.server.settings.timeouts.tls_handshake
         try:
@@ -168,8 +160,9 @@ class TLSSuccessor:
 class TLSUpgrade(ClientUpgrade):
     """Offers TLS on a cleartext connection; HTTP/1.1 goes on inside (RFC 2817 §3.1).
 
-    ``context`` is the client's context (the default verifies the certificate against the
-    host of the URL); ``server_hostname`` replaces that host. ``tokens`` are what is offered.
+    ``context`` is the client's context (by default the one of the client's route, or one that
+    verifies); ``server_hostname`` replaces the host of the URL, which the certificate must
+    name. ``tokens`` are what is offered.
 
     The 101 of cupsd, the server most often met, names no upgrade option in Connection and
     lists several versions. Both are tolerated, for TLS only: the handshake that follows
@@ -219,13 +212,14 @@ class TLSUpgrade(ClientUpgrade):
             protected = await start_tls(
                 transport,
                 inside,
-                self._context or default_upgrade_context(),
+                self._context or pool.route.ssl or default_upgrade_context(),
                 server_side=False,
-                server_hostname=self._server_hostname or url.host,
+                server_hostname=self._server_hostname or pool.route.server_hostname or url.host,
                 handshake_timeout=self._timeout,
             )
         except (OSError, TimeoutError) as error:
             raise _failed(event, str(error) or type(error).__name__) from error
+        _check_alpn(event, protected)
         inside.requests = 1
         inside.connection_made(protected)
         pool.keep_account(inside)
@@ -252,12 +246,18 @@ def _failed(event: Switched, cause: str) -> TLSSwitchFailed:
     )
 
 
+def _check_alpn(event: Switched, protected: asyncio.Transport) -> None:
+    """Fail unless ALPN agrees with the 101, which said that HTTP/1.1 is inside."""
+    selected = protected.get_extra_info("ssl_object").selected_alpn_protocol()
+    if selected not in (None, "http/1.1"):
+        protected.abort()
+        raise _failed(event, f"ALPN selected {selected}, where the 101 named HTTP/1.1")
+
+
+@cache
 def default_upgrade_context() -> ssl_module.SSLContext:
     """Return a context that verifies, with TLS 1.2 at least and no ALPN but ``http/1.1``."""
-    context = ssl_module.create_default_context()
-    context.minimum_version = ssl_module.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    return context
+    return client_context()
 
 
 def _known_tls(token: UpgradeToken) -> ClientUpgrade:
