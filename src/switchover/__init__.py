@@ -9,11 +9,16 @@ from __future__ import annotations
 
 from switchover.asgi.server import Server
 from switchover.asyncio.client import Client
+from switchover.asyncio.client_pool import HTTP2
 from switchover.asyncio.client_response import ClientResponse
 from switchover.asyncio.connect import connect
+from switchover.asyncio.connect_handler import ConnectHandler, one_user
 from switchover.asyncio.dialing import Route
 from switchover.asyncio.exchange import Exchange, PeerFacts
+from switchover.asyncio.http2_upgrade import h2c
 from switchover.asyncio.offers import ClientUpgrade, TLSPolicy
+from switchover.asyncio.proxies import Proxy
+from switchover.asyncio.reports import Report
 from switchover.asyncio.settings import ServerSettings, Timeouts
 from switchover.asyncio.switch import switch
 from switchover.asyncio.tls_upgrade import TLSUpgrade, tls
@@ -47,22 +52,38 @@ from switchover.errors import (
 from switchover.http.fields import Fields
 from switchover.http.limits import Limits
 from switchover.http.messages import Request, Response
+from switchover.tunnel.policy import DestinationPolicy
 from switchover.upgrade.client import UpgradeReaction
 from switchover.upgrade.registry import ContentRule, Upgrade, client_order, server_order
 from switchover.upgrade.tokens import UpgradeToken
 from switchover.websocket.deflate import PermessageDeflate
+from switchover.websocket.extensions import ClientExtension, Extension, ServerExtension
+from switchover.websocket.origins import (
+    DANGEROUSLY_ALLOW_ANY_ORIGIN,
+    SAME_ORIGIN,
+    AllowedOrigins,
+    SameOrigin,
+)
 
 __all__ = [
+    "DANGEROUSLY_ALLOW_ANY_ORIGIN",
+    "HTTP2",
+    "SAME_ORIGIN",
+    "AllowedOrigins",
     "Client",
+    "ClientExtension",
     "ClientResponse",
     "ClientUpgrade",
+    "ConnectHandler",
     "ConnectionClosed",
     "ConnectionClosedError",
     "ConnectionClosedOK",
     "ContentRule",
     "DeadlineExceeded",
+    "DestinationPolicy",
     "Disconnected",
     "Exchange",
+    "Extension",
     "Fields",
     "HandshakeRejected",
     "InvalidHandshake",
@@ -73,12 +94,16 @@ __all__ = [
     "PeerFacts",
     "PermessageDeflate",
     "ProtocolError",
+    "Proxy",
     "ProxyRefused",
     "RemoteProtocolError",
+    "Report",
     "Request",
     "Response",
     "Route",
+    "SameOrigin",
     "Server",
+    "ServerExtension",
     "ServerSettings",
     "SwitchDeclined",
     "SwitchError",
@@ -99,6 +124,8 @@ __all__ = [
     "WebSocketSettings",
     "client_order",
     "connect",
+    "h2c",
+    "one_user",
     "server_order",
     "switch",
     "tls",
