@@ -35,6 +35,7 @@ BELOW = set(SANS_IO)
 ARROWS: dict[str, set[str]] = SANS_IO | {
     "asyncio": BELOW,
     "asgi": BELOW | {"asyncio"},
+    "containers": BELOW | {"asyncio"},
     "proxy": BELOW | {"asyncio"},
     "diagnose": BELOW | {"asyncio"},
     "testing": BELOW,
@@ -51,6 +52,8 @@ TYPE_ONLY = {"errors": {"http"}}  # an error carries the request and the respons
 
 # Rooms above the line: clocks and randomness come in as arguments.
 FORBIDDEN = {"asyncio", "socket", "ssl", "selectors", "threading", "time", "logging"}
+# Single modules below the line in a room above it.
+SANS_IO_MODULES = {"containers.channels", "containers.streams"}
 
 MAX_FILE, MAX_FILE_WITH_REASON = 400, 600
 MAX_FUNCTION = 60
@@ -134,6 +137,14 @@ def test_imports_follow_the_arrows(source: Source) -> None:
 def test_sans_io_rooms_name_no_io(source: Source) -> None:
     imported = {module.partition(".")[0] for module in modules_imported(source, types=False)}
     assert not imported & FORBIDDEN
+
+
+@pytest.mark.parametrize("name", sorted(SANS_IO_MODULES))
+def test_sans_io_modules_name_no_io(name: str) -> None:
+    source = next(source for source in sources() if source.name == name)
+    imported = {module.partition(".")[0] for module in modules_imported(source, types=False)}
+    assert not imported & FORBIDDEN
+    assert "asyncio" not in rooms_imported(source, types=False)
 
 
 IMPORT_AND_LIST = """
