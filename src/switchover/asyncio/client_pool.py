@@ -13,6 +13,7 @@ from switchover.asyncio.dialing import Route, limit_time, open_connection
 from switchover.asyncio.exchange import PeerFacts
 from switchover.asyncio.http1_client import HTTP1ClientProtocol
 from switchover.asyncio.http2_client import HTTP2ClientProtocol
+from switchover.asyncio.tls import client_context
 from switchover.errors import Disconnected, LocalProtocolError
 from switchover.http.fields import Fields
 from switchover.http.limits import Limits
@@ -251,10 +252,7 @@ class _Borrowed:
 def _http2_context() -> ssl_module.SSLContext:
     """Return a context that verifies, and offers ``h2`` and ``http/1.1`` by ALPN."""
     # RFC 9113 §9.2: TLS 1.2 at least, and SNI, which asyncio sends.
-    context = ssl_module.create_default_context()
-    context.minimum_version = ssl_module.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["h2", "http/1.1"])
-    return context
+    return client_context(alpn=("h2", "http/1.1"))
 
 
 def pool_key(url: URL, *, protected: bool = False) -> PoolKey:

@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 from switchover.asyncio.proxies import Proxy, open_through, proxies_for
+from switchover.asyncio.tls import client_context
 from switchover.errors import DeadlineExceeded
 from switchover.http.uri import URL
 
@@ -45,10 +46,7 @@ class Route:
 @cache
 def default_context() -> ssl_module.SSLContext:
     """Return the context used when none is given: TLS 1.2 at least, certificates verified."""
-    context = ssl_module.create_default_context()
-    context.minimum_version = ssl_module.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    return context
+    return client_context()
 
 
 async def open_connection(

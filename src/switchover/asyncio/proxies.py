@@ -17,7 +17,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from switchover.asyncio.http1_client import HTTP1ClientProtocol
 from switchover.asyncio.switching import hand_over
-from switchover.asyncio.tls import start_tls
+from switchover.asyncio.tls import client_context, start_tls
 from switchover.errors import LocalProtocolError, ProxyRefused, RemoteProtocolError
 from switchover.http.events import Switched
 from switchover.http.fields import Fields
@@ -69,7 +69,8 @@ class Proxy:
 
 
 def proxies_for(
-    url: URL, proxy: str | Proxy | Sequence[str | Proxy] | bool | None  # noqa: FBT001
+    url: URL,
+    proxy: str | Proxy | Sequence[str | Proxy] | bool | None,  # noqa: FBT001
 ) -> tuple[Proxy, ...]:
     """Return the proxies on the way to ``url``, the nearest first.
 
@@ -122,7 +123,7 @@ async def open_through(
             target = proxy.target()
             await way.tunnel(target.host, target.port)
             if target.secure:
-                await way.protect(proxy.ssl or ssl_module.create_default_context(), target.host)
+                await way.protect(proxy.ssl or client_context(), target.host)
             way.next_proxy(proxy)
         await way.tunnel(url.host, url.port)
         if tls:
@@ -147,7 +148,7 @@ class _Way:
         target = proxy.target()
         tls: dict[str, Any] = {}
         if target.secure:
-            context = proxy.ssl or ssl_module.create_default_context()
+            context = proxy.ssl or client_context()
             tls = {"ssl": context, "server_hostname": target.host}
         loop = asyncio.get_running_loop()
         self._transport, self._driver = await loop.create_connection(

@@ -17,6 +17,7 @@ from switchover.asyncio.exchange import Exchange, Handler
 from switchover.asyncio.http1_server import HTTP1ServerProtocol
 from switchover.asyncio.reports import Observer
 from switchover.asyncio.settings import ServerSettings
+from switchover.asyncio.tls import harden
 from switchover.asyncio.websocket import WebSocket
 from switchover.errors import LocalProtocolError
 from switchover.http.fields import Fields
@@ -108,11 +109,13 @@ class Server:
         """Listen on ``host`` and ``port``, on the Unix socket ``path``, or on ``sock``.
 
         May be called more than once. Port 0 takes a free one; :attr:`addresses` says which.
-        With ``ssl``, TLS is spoken from the first octet. Raises :class:`OSError` if the
-        address cannot be had, :class:`LocalProtocolError` for a combination that is unsafe.
+        With ``ssl``, TLS is spoken from the first octet (see :func:`harden` for what that
+        changes in the context). Raises :class:`OSError` if the address cannot be had,
+        :class:`LocalProtocolError` for a combination that is unsafe.
         """
         if ssl is not None:
             self._check_tls_listener(ssl)
+            harden(ssl)
         loop = asyncio.get_running_loop()
         if self._closed is None:
             self._closed = asyncio.Event()

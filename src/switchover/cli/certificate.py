@@ -7,6 +7,8 @@ import ipaddress
 import ssl
 import tempfile
 
+from switchover.asyncio.tls import server_context
+
 __all__ = ["make_certificate"]
 
 
@@ -45,7 +47,7 @@ def make_certificate(names: tuple[str, ...] = ("localhost",)) -> ssl.SSLContext 
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = server_context()
     # The ssl module loads a chain from files only; this one is gone at once.
     with tempfile.NamedTemporaryFile(suffix=".pem") as file:
         file.write(pem)

@@ -14,6 +14,7 @@ from switchover.asyncio.client_response import ClientResponse
 from switchover.asyncio.connect import connect as open_websocket
 from switchover.asyncio.dialing import Route, default_context
 from switchover.asyncio.offers import ClientUpgrade
+from switchover.asyncio.tls import client_context
 from switchover.asyncio.tls_upgrade import TLSUpgrade
 from switchover.asyncio.tunnel import Tunnel
 from switchover.asyncio.websocket import WebSocket
@@ -91,8 +92,7 @@ def _fields(lines: tuple[str, ...]) -> Fields:
 def _context(options: dict[str, Any]) -> ssl.SSLContext:
     if not options["insecure"] and options["ca"] is None:
         return default_context()
-    context = ssl.create_default_context(cafile=options["ca"])
-    context.set_alpn_protocols(["http/1.1"])
+    context = client_context(options["ca"])
     if options["insecure"]:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -13,6 +13,7 @@ import click
 
 from switchover.asgi.server import Server
 from switchover.asyncio.settings import ServerSettings, Timeouts
+from switchover.asyncio.tls import server_context
 from switchover.cli.certificate import make_certificate
 from switchover.cli.demonstration import ECHO_LIMIT, Demonstration, echo, shout
 from switchover.cli.running import fail, run, until_stopped
@@ -34,6 +35,11 @@ __all__ = ["serve"]
     "--tls-bind",
     metavar="HOST:PORT",
     help="Listen for TLS from the first octet too (switches the TLS upgrade off).",
+)
+@click.option(
+    "--tls-upgrade",
+    is_flag=True,
+    help="Let clients switch from cleartext to TLS (RFC 2817); the demonstration always does.",
 )
 @click.option("--certificate", type=click.Path(exists=True, dir_okay=False), help="PEM file.")
 @click.option("--key", type=click.Path(exists=True, dir_okay=False), help="PEM file.")
@@ -83,7 +89,12 @@ def _load(application: str, options: dict[str, Any]) -> Any:
 
 async def _serve(app: Any, options: dict[str, Any]) -> int:
     tls_from_start = options["tls_bind"] is not None
-    context = _tls_context(options, needed=tls_from_start or app is None)
+    if tls_from_start and options["tls_upgrade"]:
+        fail("--tls-upgrade beside --tls-bind would be open to CVE-2025-49812", 2)
+    needed = tls_from_start or options["tls_upgrade"] or app is None
+    context = _tls_context(options, needed=needed)
+    if context is None and (tls_from_start or options["tls_upgrade"]):
+        fail("TLS needs --certificate, or the 'cryptography' package to make one")
     settings = ServerSettings(
         timeouts=Timeouts(shutdown=options["shutdown_timeout"]),
         access_log=options["access_log"],
@@ -92,7 +103,7 @@ async def _serve(app: Any, options: dict[str, Any]) -> int:
     if app is None:
         server = _demonstration(context, settings, tls_from_start=tls_from_start)
     else:
-        server = _application_server(app, settings, options)
+        server = _application_server(app, context, settings, options)
     async with server:
         await _listen(server, context if tls_from_start else None, options)
         await until_stopped()
@@ -122,9 +133,14 @@ def _demonstration(
     return PlainServer(demonstration, upgrades, settings=settings, observer=demonstration.observe)
 
 
-def _application_server(app: Any, settings: ServerSettings, options: dict[str, Any]) -> Any:
+def _application_server(
+    app: Any, context: ssl.SSLContext | None, settings: ServerSettings, options: dict[str, Any]
+) -> Any:
+    from switchover.asyncio.tls_upgrade import tls
+
     return Server(
         app,
+        tls(context) if context is not None and options["tls_upgrade"] else (),
         settings=settings,
         root_path=options["root_path"],
         lifespan=options["lifespan"],
@@ -134,7 +150,7 @@ def _application_server(app: Any, settings: ServerSettings, options: dict[str, A
 
 def _tls_context(options: dict[str, Any], *, needed: bool) -> ssl.SSLContext | None:
     if options["certificate"]:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context = server_context()
         try:
             context.load_cert_chain(options["certificate"], options["key"])
         except (OSError, ssl.SSLError) as error:
