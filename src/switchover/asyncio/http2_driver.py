@@ -131,11 +131,17 @@ class HTTP2Protocol(asyncio.BufferedProtocol):
         whoever comes next sees that the transport is congested.
         """
         self._unsent += octets
-        if self._unsent > _MUCH and not (self._pumping or self._over) and self._transport:
-            self._flush()
+        if (self._unsent > _MUCH or self.alone) and self._transport and not self._pumping:
+            if not self._over:
+                self._flush()
         elif not (self._sending or self._pumping or self._over):
             self._sending = True
             self._loop.call_soon(self._send)
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is nobody else whose octets could go out with these."""
+        return False
 
     def abort(self) -> None:
         """Drop the connection."""

@@ -79,7 +79,9 @@ class HTTP2ServerProtocol(HTTP2Protocol):
         )
         self._exchanges: dict[int, HTTP2Exchange] = {}
         self._selections: dict[int, Select] = {}
-        self._deadline: Deadline | None = None
+        # When a stream was last in use, and the timer that looks at it.
+        self._used = 0.0
+        self._idle: Deadline | None = None
         # Until the client's first SETTINGS are here.
         self._opening: Deadline | None = None
         self._begun = False
@@ -97,8 +99,6 @@ class HTTP2ServerProtocol(HTTP2Protocol):
 
     def _lost(self, error: Exception | None) -> None:
         self._disarm()
-        if self._opening is not None:
-            self._opening.cancel()
         self.server.dismiss(self)
         self._leave_all(error)
 
@@ -117,6 +117,11 @@ class HTTP2ServerProtocol(HTTP2Protocol):
     def machine(self) -> ServerConnection:
         """The machine that this driver drives."""
         return self._machine
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is nobody else whose octets could go out with these."""
+        return len(self._exchanges) + len(self._tunnels) < 2
 
     def shutdown(self) -> None:
         """Finish what is under way, take nothing new, then close."""
@@ -186,7 +191,6 @@ class HTTP2ServerProtocol(HTTP2Protocol):
             _ON_CONNECTION[type(event)](self, event)
 
     def _on_request(self, stream_id: int, event: RequestReceived) -> None:
-        self._disarm()
         request = event.request
         if request.method == "CONNECT" and request.protocol is None:
             self._on_connect(stream_id, request)
@@ -367,26 +371,31 @@ class HTTP2ServerProtocol(HTTP2Protocol):
     # Deadlines.
 
     def _watch_idle(self) -> None:
-        if self._begun and not (self._exchanges or self._tunnels or self._machine.open_streams):
-            self._arm(self.server.settings.timeouts.idle, self._idle_too_long)
+        """Note that a stream has ended; one timer looks after idle time, not one a request."""
+        self._used = self._loop.time()
+        seconds = self.server.settings.timeouts.idle
+        if self._idle is None and self._begun and seconds is not None and not self._over:
+            self._idle = self._deadlines.set(seconds, self._check_idle)
 
-    def _arm(self, seconds: float | None, callback: Callable[[], None]) -> None:
-        self._disarm()
-        if seconds is not None:
-            self._deadline = self._deadlines.set(seconds, callback)
+    def _check_idle(self) -> None:
+        self._idle = None
+        seconds = self.server.settings.timeouts.idle or 0.0
+        if self._exchanges or self._tunnels or self._machine.open_streams:
+            self._watch_idle()
+        elif (left := self._used + seconds - self._loop.time()) > 0:
+            self._idle = self._deadlines.set(left, self._check_idle)
+        else:
+            self._machine.close(ErrorCode.NO_ERROR, "the connection was idle")
+            self.send_soon()
 
     def _disarm(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        for deadline in (self._opening, self._idle):
+            if deadline is not None:
+                deadline.cancel()
 
     def _too_slow(self) -> None:
         logger.info("%s: the HTTP/2 preface did not arrive in time", self.facts.peername)
         self._machine.close(ErrorCode.SETTINGS_TIMEOUT, "the preface did not arrive in time")
-        self.send_soon()
-
-    def _idle_too_long(self) -> None:
-        self._machine.close(ErrorCode.NO_ERROR, "the connection was idle")
         self.send_soon()
 
 

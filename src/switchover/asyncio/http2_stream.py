@@ -266,12 +266,16 @@ class StreamTransport(asyncio.Transport):
         """Send RST_STREAM with CANCEL."""
         # RFC 8441 §5: "RST exceptions are represented with the RST_STREAM stream error …
         # CANCEL".
+        self.reset(ErrorCode.CANCEL)
+
+    def reset(self, code: ErrorCode) -> None:
+        """Send RST_STREAM with ``code``, for a protocol whose rules the peer has broken."""
         if not self._lost:
             self._closing = True
-            self._reset()
+            self._reset(code)
 
-    def _reset(self) -> None:
-        self._owner.machine.reset(self.stream_id, ErrorCode.CANCEL)
+    def _reset(self, code: ErrorCode = ErrorCode.CANCEL) -> None:
+        self._owner.machine.reset(self.stream_id, code)
         self._owner.send_soon()
         self._eof_sent = True
         self._output.clear()

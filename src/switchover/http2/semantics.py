@@ -9,6 +9,7 @@ out of it.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from switchover.errors import LocalProtocolError, RemoteProtocolError
 from switchover.http.escaping import show
@@ -32,9 +33,9 @@ __all__ = [
 Lines = list[tuple[bytes, bytes]]
 
 # RFC 9113 §8.2.1: a name holds no upper-case letter, no control, no space and no colon but the
-# first of a pseudo-field; RFC 9110 §5.1: it is a token. All names of a section at once, each
-# ended by LF (which no name that matches can contain).
-_NAMES = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9a-z]+\n)*")
+# first of a pseudo-field; RFC 9110 §5.1: it is a token. All names of a section at once, with
+# LF between them (which no name that matches can contain).
+_NAMES = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+(?:\n[!#$%&'*+\-.^_`|~0-9a-z]+)*")
 # RFC 9113 §8.2.1: a value "MUST NOT contain" NUL, LF, CR at any position, nor "start or end
 # with an ASCII whitespace character". All values at once, each between two NULs. RFC 9110 §5.5
 # calls the other controls invalid as well.
@@ -45,11 +46,13 @@ _BAD_VALUE = re.compile(rb"[\x01-\x08\x0a-\x1f\x7f]|\x00[ \t]|[ \t]\x00")
 _CONNECTION_SPECIFIC = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
 )
+_SUSPICIOUS = _CONNECTION_SPECIFIC | {b"te"}
 # RFC 7540 §3.2.1: HTTP2-Settings belongs to the connection as well.
 _LEFT_OUT = _CONNECTION_SPECIFIC | {b"http2-settings"}
 
 # RFC 3986 §3.1
 _SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+\-.]*")
+_USUAL_METHODS = frozenset({b"GET", b"POST", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"})
 _STATUS = re.compile(rb"[1-5][0-9][0-9]")
 
 _REQUEST_PSEUDO = frozenset({b":method", b":scheme", b":authority", b":path", b":protocol"})
@@ -62,13 +65,14 @@ def read_request(lines: Lines, *, extended_connect: bool) -> Request:
     made from ``:authority`` where the request has none, so that an application finds it as
     in HTTP/1.1. Raises :class:`StreamFault` for a malformed request.
     """
-    pseudo, regular = _divide(lines, _REQUEST_PSEUDO)
-    _check_regular(regular)
+    pseudo, regular, names = _divide(lines, _REQUEST_PSEUDO)
     method = pseudo.get(b":method", b"")
-    if not METHOD.fullmatch(method):
+    if method not in _USUAL_METHODS and not METHOD.fullmatch(method):
         raise _malformed(f"invalid :method {show(method)}", "RFC 9113 §8.3.1")
     protocol = pseudo.get(b":protocol")
-    host = _host(regular)
+    host = _host(regular) if b"host" in names else None
+    if b"cookie" in names:
+        regular = _merge_cookies(regular)
     if method == b"CONNECT" and protocol is None:
         return _connect(pseudo, regular, host)
     if protocol is not None and (method != b"CONNECT" or not extended_connect or not protocol):
@@ -76,13 +80,12 @@ def read_request(lines: Lines, *, extended_connect: bool) -> Request:
         raise _malformed(":protocol where it does not belong", "RFC 8441 §4")
     scheme, target = _scheme_and_path(pseudo, method)
     authority = _authority(pseudo, host, needed=protocol is not None)
-    fields = _merge_cookies(regular)
     if host is None and authority:
-        fields.insert(0, (b"host", authority))
+        regular.insert(0, (b"host", authority))
     return Request(
         method.decode("ascii"),
         target.decode("ascii"),
-        Fields.from_octets(fields),
+        Fields.from_octets(regular),
         "2",
         scheme.decode("ascii").lower(),
         authority.decode("latin-1"),
@@ -90,8 +93,11 @@ def read_request(lines: Lines, *, extended_connect: bool) -> Request:
     )
 
 
-def _divide(lines: Lines, known: frozenset[bytes]) -> tuple[dict[bytes, bytes], Lines]:
-    """Take pseudo-fields and regular fields apart, and check names and values."""
+def _divide(lines: Lines, known: frozenset[bytes]) -> tuple[dict[bytes, bytes], Lines, list[bytes]]:
+    """Take pseudo-fields and regular fields apart; check names, values, and §8.2.2.
+
+    Returns the pseudo-fields, the other lines (a list of their own), and their names.
+    """
     pseudo: dict[bytes, bytes] = {}
     count = 0
     for name, value in lines:
@@ -106,13 +112,16 @@ def _divide(lines: Lines, known: frozenset[bytes]) -> tuple[dict[bytes, bytes], 
     regular = lines[count:]
     # RFC 9113 §8.3: "All pseudo-header fields MUST appear in a field block before all regular
     # field lines": a later one fails here, for its colon.
-    names = b"".join([name + b"\n" for name, _ in regular])
-    if names.count(b"\n") != len(regular) or not _NAMES.fullmatch(names):
+    names = [name for name, _ in regular]
+    text = b"\n".join(names)
+    if text.count(b"\n") != max(len(names) - 1, 0) or (names and not _NAMES.fullmatch(text)):
         raise _malformed("an invalid field name", "RFC 9113 §8.2.1")
     values = b"\0".join([value for _, value in lines])
     if values.count(b"\0") != max(len(lines) - 1, 0) or _BAD_VALUE.search(b"\0" + values + b"\0"):
         raise _malformed("an invalid field value", "RFC 9113 §8.2.1")
-    return pseudo, regular
+    if not _SUSPICIOUS.isdisjoint(names):
+        _check_regular(regular)
+    return pseudo, regular, names
 
 
 def _check_regular(regular: Lines) -> None:
@@ -148,17 +157,16 @@ def _connect(pseudo: dict[bytes, bytes], regular: Lines, host: bytes | None) -> 
             f"CONNECT to {show(authority)}, which is not a host and a port", "RFC 9113 §8.5"
         ) from None
     target = authority.decode("latin-1")
-    fields = _merge_cookies(regular)
     if host is None:
-        fields.insert(0, (b"host", authority))
-    return Request("CONNECT", target, Fields.from_octets(fields), "2", "http", target)
+        regular.insert(0, (b"host", authority))
+    return Request("CONNECT", target, Fields.from_octets(regular), "2", "http", target)
 
 
 def _scheme_and_path(pseudo: dict[bytes, bytes], method: bytes) -> tuple[bytes, bytes]:
     # RFC 9113 §8.3.1: "All HTTP/2 requests MUST include exactly one valid value for the
     # ":method", ":scheme", and ":path" pseudo-header fields, unless they are CONNECT requests".
     scheme = pseudo.get(b":scheme", b"")
-    if not _SCHEME.fullmatch(scheme):
+    if scheme not in (b"http", b"https") and not _SCHEME.fullmatch(scheme):
         raise _malformed(f"invalid :scheme {show(scheme)}", "RFC 9113 §8.3.1")
     path = pseudo.get(b":path", b"")
     # "This pseudo-header field MUST NOT be empty for "http" or "https" URIs"; it starts with
@@ -175,13 +183,8 @@ def _authority(pseudo: dict[bytes, bytes], host: bytes | None, *, needed: bool) 
         if needed:
             raise _malformed("CONNECT without :authority", "RFC 9113 §8.5")
         return host or b""
-    try:
-        # Userinfo has no place in a valid host (RFC 9113 §8.3.1).
-        read_host(authority, 1, "2")
-        if not authority:
-            raise RemoteProtocolError("an empty :authority")
-    except RemoteProtocolError:
-        raise _malformed(f"invalid :authority {show(authority)}", "RFC 9113 §8.3.1") from None
+    if not _is_authority(authority):
+        raise _malformed(f"invalid :authority {show(authority)}", "RFC 9113 §8.3.1")
     # RFC 9113 §8.3.1: "A server SHOULD treat a request as malformed if it contains a Host
     # header field that identifies an entity that differs from the entity in the ":authority""
     if host is not None and host.lower() != authority.lower():
@@ -189,6 +192,16 @@ def _authority(pseudo: dict[bytes, bytes], host: bytes | None, *, needed: bool) 
             f"Host {show(host)} contradicts :authority {show(authority)}", "RFC 9113 §8.3.1"
         )
     return authority
+
+
+@lru_cache(maxsize=256)
+def _is_authority(octets: bytes) -> bool:
+    # Userinfo has no place in a valid host (RFC 9113 §8.3.1).
+    try:
+        read_host(octets, 1, "2")
+    except RemoteProtocolError:
+        return False
+    return bool(octets)
 
 
 def _merge_cookies(regular: Lines) -> Lines:
@@ -207,8 +220,7 @@ def read_response(lines: Lines) -> Response:
 
     Raises :class:`StreamFault` for a malformed response, 101 included.
     """
-    pseudo, regular = _divide(lines, frozenset({b":status"}))
-    _check_regular(regular)
+    pseudo, regular, _ = _divide(lines, frozenset({b":status"}))
     status = pseudo.get(b":status", b"")
     if not _STATUS.fullmatch(status):
         raise _malformed(f"invalid :status {show(status)}", "RFC 9113 §8.3.2")
@@ -222,8 +234,7 @@ def read_response(lines: Lines) -> Response:
 def read_trailers(lines: Lines) -> Fields:
     """Return the trailer fields of a section; raise :class:`StreamFault` if malformed."""
     # RFC 9113 §8.1: "Trailers MUST NOT include pseudo-header fields".
-    _, regular = _divide(lines, frozenset())
-    _check_regular(regular)
+    _, regular, _ = _divide(lines, frozenset())
     return Fields.from_octets(regular)
 
 

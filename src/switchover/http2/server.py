@@ -144,9 +144,7 @@ class ServerConnection(Connection):
                 f"{status} to {message.request.method} is no final response: see switch()"
             )
         lines = self._head(response)
-        length = given_length(response.fields)
-        if length is None or length < 0:
-            length = UNKNOWN  # chunked is how HTTP/1.1 says the same
+        length = _announced(response, lines)
         content = response.content
         # RFC 9110 §6.4.1: responses to HEAD, 204 and 304 have no content; §15.3.6: nor has 205.
         silent = message.request.method == "HEAD" or status in (204, 205, 304)
@@ -170,9 +168,10 @@ class ServerConnection(Connection):
 
     def _head(self, response: Response) -> list[tuple[bytes, bytes]]:
         lines = response_lines(response)
-        if self._date is not None and "date" not in response.fields:
+        names = [name for name, _ in lines]
+        if self._date is not None and b"date" not in names:
             lines.append((b"date", self._date().encode("ascii")))
-        if self._server_name is not None and "server" not in response.fields:
+        if self._server_name is not None and b"server" not in names:
             lines.append((b"server", self._server_name))
         return lines
 
@@ -320,6 +319,14 @@ class ServerConnection(Connection):
         if message.discarded > self._limits.discarded_content:
             self._engine.reset(stream, ErrorCode.NO_ERROR)
         return False
+
+
+def _announced(response: Response, lines: list[tuple[bytes, bytes]]) -> int:
+    """Return the Content-Length that ``response`` has; raise if it cannot be sent."""
+    for name, _ in lines:
+        if name == b"content-length":
+            return given_length(response.fields) or 0
+    return UNKNOWN
 
 
 def _check_length(content: bytes, length: int, *, whole: bool) -> None:
