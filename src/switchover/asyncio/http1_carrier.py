@@ -70,13 +70,17 @@ class HTTP1Carrier(asyncio.BufferedProtocol):
         *,
         machine: ServerConnection | None = None,
         chain: tuple[str, ...] = ("HTTP/1.1",),
+        scheme: str = "http",
     ) -> None:
         settings = server.settings
         self.server = server
         self._loop = loop
         self._deadlines = Deadlines.of(loop)
         self._machine = machine or ServerConnection(
-            limits=settings.limits, date=server.date, server_name=settings.server_name
+            limits=settings.limits,
+            scheme=scheme,
+            date=server.date,
+            server_name=settings.server_name,
         )
         self._chain = chain
         self._facts: PeerFacts | None = None

@@ -58,8 +58,9 @@ class HTTP1ServerProtocol(HTTP1Carrier):
         *,
         machine: ServerConnection | None = None,
         chain: tuple[str, ...] = ("HTTP/1.1",),
+        scheme: str = "http",
     ) -> None:
-        super().__init__(server, loop, machine=machine, chain=chain)
+        super().__init__(server, loop, machine=machine, chain=chain, scheme=scheme)
         self._owed = machine is not None
         self._content: list[bytes] = []
 
@@ -173,6 +174,9 @@ class HTTP1ServerProtocol(HTTP1Carrier):
         if selection is None:
             if self.exchange is not None:
                 self.exchange.content_ended(event.trailers)
+            else:
+                # Answered already, by a refusal or by an application that did not wait.
+                self._arm(self.server.settings.timeouts.idle, self._idle_too_long)
             return
         request = self._machine.request
         assert request is not None

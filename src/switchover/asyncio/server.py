@@ -122,7 +122,7 @@ class Server:
         keywords: dict[str, Any] = {"ssl": ssl, "backlog": backlog}
         if ssl is not None:
             keywords["ssl_handshake_timeout"] = self.settings.timeouts.tls_handshake
-        factory = self._factory(loop)
+        factory = self._factory(loop, "http" if ssl is None else "https")
         if path is not None:
             listener = await loop.create_unix_server(factory, os.fspath(path), **keywords)
             self._unix_paths.append(os.fspath(path))
@@ -133,8 +133,10 @@ class Server:
             listener = await loop.create_server(factory, host, port, **keywords)
         self._listeners.append(listener)
 
-    def _factory(self, loop: asyncio.AbstractEventLoop) -> Callable[[], asyncio.BaseProtocol]:
-        return lambda: HTTP1ServerProtocol(self, loop)
+    def _factory(
+        self, loop: asyncio.AbstractEventLoop, scheme: str
+    ) -> Callable[[], asyncio.BaseProtocol]:
+        return lambda: HTTP1ServerProtocol(self, loop, scheme=scheme)
 
     def _check_tls_listener(self, context: ssl_module.SSLContext) -> None:
         """Refuse TLS listeners beside a TLS upgrade: see CVE-2025-49812 in THREAT_MODEL.md."""
