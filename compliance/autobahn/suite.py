@@ -37,7 +37,12 @@ class Suite:
             url = f"ws://127.0.0.1:{server.port}{testee.path}"
             servers = [{"agent": testee.name, "url": url}]
             spec = self._spec(out, servers=servers)
-            self._run("fuzzingclient", spec).wait(SUITE_SECONDS)
+            suite = self._run("fuzzingclient", spec)
+            try:
+                suite.wait(SUITE_SECONDS)
+            finally:
+                suite.kill()
+                suite.wait()
         return _found(out)
 
     def clients(self, testee: Testee) -> tuple[list[Verdict], int]:
@@ -58,9 +63,8 @@ class Suite:
                 )
             suite.wait(30)
         finally:
-            if suite.poll() is None:
-                suite.kill()
-                suite.wait()
+            suite.kill()
+            suite.wait()
         return _found(out)
 
     def _spec(self, out: Path, **more: object) -> Path:
@@ -113,14 +117,9 @@ def _await_listener(port: int, suite: subprocess.Popen[bytes]) -> None:
 
 
 def sections(words: Sequence[str]) -> tuple[str, ...]:
-    """``1-7 10`` and ``9.1.*`` as Autobahn's patterns."""
+    """``1-7`` as the sections it spans; all else (``10``, ``6.4``, ``9.1.*``) as it is."""
     patterns: list[str] = []
     for word in words:
         first, dash, last = word.partition("-")
-        if dash:
-            patterns += [f"{number}.*" for number in range(int(first), int(last) + 1)]
-        elif word.isdigit():
-            patterns.append(f"{word}.*")
-        else:
-            patterns.append(word)
+        patterns += map(str, range(int(first), int(last) + 1)) if dash else [word]
     return tuple(patterns)
