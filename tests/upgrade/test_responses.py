@@ -124,6 +124,23 @@ def test_advertising(ask: Ask) -> None:
     assert named.fields["Connection"] == "UPGRADE"
 
 
+def test_tls_is_not_advertised_under_tls(ask: Ask) -> None:
+    """TLS-10, TLS-13: nor is what would stand above it; the rest is."""
+    tls = Upgrade(token="TLS/1.2", secure=False, layers_above=("HTTP/1.1",))
+    registry = Registry([tls, Upgrade(token="chat")], advertise=["TLS/1.2", "HTTP/1.1", "chat"])
+    for secure, named in (
+        (None, "TLS/1.2, HTTP/1.1, chat"),
+        (False, "TLS/1.2, HTTP/1.1, chat"),
+        (True, "chat"),
+    ):
+        response = Response(200)
+        advertise(response, registry, ask("GET", "/"), secure=secure)
+        assert response.fields["Upgrade"] == named
+    response = Response(200)
+    advertise(response, Registry([tls], advertise=["TLS/1.2", "HTTP/1.1"]), secure=True)
+    assert len(response.fields) == 0
+
+
 def test_nothing_is_advertised_where_it_means_nothing(ask: Ask) -> None:
     registry = Registry(advertise=["h2c"])
     for response, request, known in (

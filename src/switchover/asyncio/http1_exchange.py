@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from switchover.asyncio.exchange import Exchange, PeerFacts
@@ -11,7 +12,7 @@ from switchover.errors import Disconnected, LocalProtocolError
 from switchover.http.fields import Fields
 from switchover.http.messages import Request, Response
 from switchover.upgrade.offers import Offer
-from switchover.upgrade.responses import switching_response_to
+from switchover.upgrade.responses import advertise, switching_response_to
 
 if TYPE_CHECKING:
     from switchover.asyncio.http1_server import HTTP1ServerProtocol
@@ -129,10 +130,19 @@ class HTTP1Exchange(Exchange):
         self._check_open()
         if self.response_started:
             raise LocalProtocolError("the response has been started already", rule="RFC 9110 §15")
-        self._driver.machine.send_response(response, end=end)
+        self._driver.machine.send_response(self._advertising(response), end=end)
         self.response_started = True
         self.response_status = response.status
         await self._sent(end=end)
+
+    def _advertising(self, response: Response) -> Response:
+        """Name what the server advertises; the response remains as the application made it."""
+        registry = self._driver.server.registry
+        if not registry.advertised:
+            return response
+        named = replace(response, fields=response.fields.copy())
+        advertise(named, registry, self.request, secure=self.facts.protected)
+        return named
 
     async def send_content(self, data: bytes) -> None:
         self._check_open()

@@ -102,16 +102,37 @@ def _listed(upgrades: Iterable[Upgrade]) -> list[str]:
     return list(names)
 
 
-def advertise(response: Response, registry: Registry, request: Request | None = None) -> None:
+def advertise(
+    response: Response,
+    registry: Registry,
+    request: Request | None = None,
+    *,
+    secure: bool | None = None,
+) -> None:
     """Name the registry's advertised protocols in ``response``, an ordinary one.
 
     Does nothing if there are none, if the response names some already, or if ``request`` is
-    given and came by a version of HTTP that has no Upgrade.
+    given and came by a version of HTTP that has no Upgrade. With ``secure``, whether the
+    connection is under TLS, what is not served there is left out (TLS within TLS).
     """
     if not registry.advertised or response.version == "2" or "upgrade" in response.fields:
         return
     if request is None or request.version == "1.1":
-        _add_upgrade(response, registry.advertised)
+        names = _served(registry, secure)
+        if names:
+            _add_upgrade(response, names)
+
+
+def _served(registry: Registry, secure: bool | None) -> Sequence[str]:
+    if secure is None:
+        return registry.advertised
+    out: set[str] = set()
+    for upgrade in registry.upgrades:
+        if upgrade.secure is not None and upgrade.secure is not secure:
+            named = (UpgradeToken.parse(token) for token in registry.advertised)
+            out.update(str(token) for token in named if upgrade.rank(token) is not None)
+            out.update(upgrade.layers_above)
+    return [token for token in registry.advertised if token not in out]
 
 
 def _add_upgrade(response: Response, names: Sequence[str]) -> None:
