@@ -12,6 +12,8 @@ socket if the transport is a plain one and has nothing queued, else through the 
 
 Waking: the task that waits for a message is resumed at once, inside the read callback, so that
 what it sends goes out with the same system call, and the loop need not go round once more.
+
+The file is longer than others because it is compiled as one: calls inside it are C calls.
 """
 
 from __future__ import annotations
@@ -302,7 +304,7 @@ class Wire:
                     queue.append(event)
             else:
                 self._event(event)
-        if queue:
+        if queue and not self._muted:
             if self._waiter is not None:
                 self._waiter.wake(True)
             if queue:
@@ -370,6 +372,14 @@ class Wire:
         machine.send_message(message)
         self._send_soon()
         return True
+
+    def send_frame(self, frame: list[bytes]) -> None:
+        """Send a whole message that has been put into its frame elsewhere."""
+        machine = self._machine
+        for piece in frame:
+            machine._out.append(piece)
+            machine._out_size += len(piece)
+        self._send_soon()
 
     def _send_soon(self) -> None:
         """Have the output sent at the end of the wake-up, or of this round of the loop."""

@@ -8,6 +8,8 @@ Receiving is one flat pass over a buffer. A frame that is whole in the buffer is
 out of it; the payload of one that is not is collected in a storage of its own, which grows
 with what has come and never by what was announced. A frame is judged by its header: what must
 not come is refused before its payload is read.
+
+The file is longer than others because it is compiled as one: calls inside it are C calls.
 """
 
 from __future__ import annotations
@@ -437,6 +439,10 @@ class Framing:
         self._send_data(first, payload)
         if final:
             self._sending = 0
+
+    def end_fragments(self) -> None:
+        """End the message that is being sent in fragments, with an empty one."""
+        self.send_fragment("" if self._sending == TEXT else b"", final=True)
 
     def _send_data(self, first: int, payload: bytes) -> None:
         text = (first & 0x0F or self._sending) == TEXT

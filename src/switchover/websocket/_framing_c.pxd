@@ -15,7 +15,8 @@ cdef class Framing:
     cdef int _mask_bit, _first, _opcode
     cdef int _rsv
     cdef public int _sending
-    cdef long long _max_size, _size, _filled, _wanted
+    cdef long long _max_size, _size, _filled
+    cdef readonly long long _wanted
     cdef long _max_fragments, _fragments
     cdef public bint _receiving, _ending, _sendable, deliver_fragments
     cdef public tuple _extensions

@@ -1,0 +1,368 @@
+"""The life of a WebSocket connection on an event loop: pings, keepalive, closing, the end.
+
+What applications send and receive is :mod:`switchover.asyncio.websocket`, which derives from
+:class:`Lifecycle`. An idle connection has no timer of its own: deadlines share the loop's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from switchover.asyncio.deadlines import Deadline, Deadlines
+from switchover.asyncio.flow import WriteGate
+from switchover.asyncio.websocket_keepalive import LoopLag
+from switchover.asyncio.wire import Wire
+from switchover.errors import ConnectionClosed, LocalProtocolError
+from switchover.http.messages import Request, Response
+from switchover.websocket.close_codes import CloseCode
+from switchover.websocket.connection import Connection, State
+from switchover.websocket.events import Pong
+
+__all__ = ["Lifecycle", "WebSocketSettings"]
+
+logger = logging.getLogger("switchover.websocket")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebSocketSettings:
+    """What many connections have in common. Times are in seconds, ``None`` means never."""
+
+    #: Between a pong, or the opening, and the next ping.
+    ping_interval: float | None = 20.0
+    #: Between a ping and the end of the connection, if no pong comes.
+    ping_timeout: float | None = 20.0
+    #: From the first Close frame, sent or received, to the end of the transport.
+    close_timeout: float | None = 10.0
+    #: Octets of messages that wait for the application: above the first, reading is paused;
+    #: it goes on when no more than the second are left. Each message counts 64 more.
+    queue_high: int = 256 * 1024
+    queue_low: int = 64 * 1024
+
+
+DEFAULT_SETTINGS = WebSocketSettings()
+
+
+class Lifecycle(Wire):
+    """A connection from the moment it has a transport to the moment it has none."""
+
+    __slots__ = (
+        "_close_begun",
+        "_closed",
+        "_deadline",
+        "_gate",
+        "_lag",
+        "_lost",
+        "_pings",
+        "_settings",
+        "_transport_ended",
+        "latency",
+        "on_close",
+        "request",
+        "response",
+    )
+
+    def __init__(
+        self,
+        machine: Connection,
+        settings: WebSocketSettings,
+        request: Request | None,
+        response: Response | None,
+    ) -> None:
+        Wire.__init__(self, machine, settings.queue_high, settings.queue_low)
+        #: The opening handshake.
+        self.request = request
+        self.response = response
+        self.on_close: Callable[[Any], object] | None = None
+        #: Seconds between the latest ping and its pong; 0.0 before the first.
+        self.latency = 0.0
+        self._settings = settings
+        self._deadline: Deadline | None = None  # of the keepalive, later of the closing
+        self._pings: dict[bytes, tuple[float, asyncio.Future[float] | None]] | None = None
+        self._lag: float | None = None  # a mark while a keepalive ping is unanswered
+        self._gate: WriteGate | None = None
+        self._close_begun = False
+        self._transport_ended = False
+        self._lost: Exception | None = None
+        self._closed: asyncio.Future[None] | None = None
+
+    # Facts.
+
+    @property
+    def machine(self) -> Connection:
+        """The protocol of the connection, sans-I/O."""
+        return self._machine  # type: ignore[return-value]  # what __init__ was given
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The transport under the connection."""
+        transport: asyncio.Transport = self._transport
+        return transport
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol that the opening handshake selected."""
+        return self.machine.subprotocol
+
+    @property
+    def state(self) -> State:
+        """OPEN, CLOSING or CLOSED."""
+        return self.machine.state
+
+    @property
+    def close_code(self) -> int | None:
+        """The code of the peer's Close frame: 1005 if it had none, 1006 if no frame came."""
+        return self.machine.close_code
+
+    @property
+    def close_reason(self) -> str:
+        """The reason in the peer's Close frame."""
+        return self.machine.close_reason
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Ask the transport: ``peername``, ``sockname``, ``ssl_object`` and so on."""
+        return self._transport.get_extra_info(name, default)
+
+    # Pings.
+
+    async def ping(self, data: bytes | None = None) -> float:
+        """Send a ping, wait for its pong, and return the seconds that took.
+
+        ``data`` is up to 125 octets that no other unanswered ping has; four random ones if it
+        is not given. Raises :class:`ConnectionClosed` if the connection ends first.
+        """
+        if not self._machine._sendable:
+            await self._raise_closed()
+        pong: asyncio.Future[float] = self._loop.create_future()
+        self._send_ping(os.urandom(4) if data is None else bytes(data), pong)
+        return await pong
+
+    def _send_ping(self, data: bytes, pong: asyncio.Future[float] | None) -> None:
+        if self._pings is None:
+            self._pings = {}
+        if data in self._pings:
+            raise LocalProtocolError("a ping with the same data has not been answered yet")
+        self.machine.ping(data)
+        self._pings[data] = time.monotonic(), pong
+        self._send_soon()
+
+    def _receive_pong(self, data: bytes) -> None:
+        pings = self._pings
+        if pings is None or data not in pings:
+            return
+        # RFC 6455 §5.5.3: a peer may answer only the latest of several pings.
+        for earlier in list(pings):
+            sent, pong = pings.pop(earlier)
+            latency = time.monotonic() - sent
+            if pong is not None and not pong.done():
+                pong.set_result(latency)
+            if earlier == data:
+                self.latency = latency
+                break
+        if not pings:
+            self._pings = None
+        if self._lag is not None:
+            self._end_keepalive()
+            self._begin_keepalive()
+
+    # Closing.
+
+    async def close(self, code: int | None = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
+        """Close the connection, and wait until it is closed, at most ``close_timeout``.
+
+        Unless a task is waiting for messages, those that come from now on are discarded.
+        Closing twice is harmless. Raises :class:`LocalProtocolError` for a code that may not be
+        sent, and for a reason of more than 123 octets of UTF-8.
+        """
+        self.close_nowait(code, reason)
+        await self.wait_closed()
+
+    def close_nowait(self, code: int | None = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
+        """Begin to close the connection, as :meth:`close` does, and do not wait."""
+        self.machine.close(code, reason)
+        if self._waiter is None or not self._waiter.busy():
+            self._muted = self.on_message is None
+        self._read_on()
+        self.flush()
+        self._connection_ending()
+
+    def fail(self, code: int = CloseCode.INTERNAL_ERROR, reason: str = "") -> None:
+        """Give the connection up (RFC 6455 §7.1.7): say why, and look at nothing any more."""
+        self._muted = True
+        self.machine.fail(code, reason)
+        self._read_on()
+        self.flush()
+        self._connection_ending()
+
+    def abort(self) -> None:
+        """Drop the transport at once; nothing is sent."""
+        self._muted = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def wait_closed(self) -> None:
+        """Return when the transport has ended."""
+        if self.state is State.CLOSED:
+            return
+        if self._closed is None:
+            self._closed = self._loop.create_future()
+        await asyncio.shield(self._closed)
+
+    def _connection_ending(self) -> None:
+        """Do what is due when the connection is no longer plainly open."""
+        if not self._machine._receiving and self._waiter is not None:
+            self._waiter.wake(True)
+        if not self._close_begun and self._transport is not None:
+            self._close_begun = True
+            self._end_keepalive()
+            if self._settings.close_timeout is not None and self.state is not State.CLOSED:
+                deadlines = Deadlines.of(self._loop)
+                self._deadline = deadlines.set(self._settings.close_timeout, self.abort)
+        if self.machine.close_expected() and not self._transport_ended:
+            self._transport_ended = True
+            self._end_transport()
+
+    def _end_transport(self) -> None:
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        self._read_on()
+        if self.machine.close_code is None and transport.can_write_eof():
+            # The peer may still be sending. Closing now would reset the connection, and the
+            # Close frame that says why might never be read; so only our half is closed, and
+            # what comes is discarded until the peer has closed too, or the deadline passes.
+            transport.write_eof()
+        else:
+            transport.close()
+
+    def _read_on(self) -> None:
+        if self._reading_paused:
+            self._reading_paused = False
+            self._transport.resume_reading()
+
+    async def _raise_closed(self) -> None:
+        # How it ended is known when it has ended.
+        await self.wait_closed()
+        raise self._closed_error()
+
+    def _closed_error(self) -> ConnectionClosed:
+        error = self.machine.closed_error()
+        error.__cause__ = self._lost or self.machine.error
+        return error
+
+    # Keepalive.
+
+    def _begin_keepalive(self) -> None:
+        interval = self._settings.ping_interval
+        if interval is not None and self._machine._sendable:
+            self._deadline = Deadlines.of(self._loop).set(interval, self._keepalive)
+
+    def _end_keepalive(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        if self._lag is not None:
+            LoopLag.of(self._loop).unwatch()
+            self._lag = None
+
+    def _keepalive(self) -> None:
+        self._deadline = None
+        if not self._machine._sendable:
+            return
+        timeout = self._settings.ping_timeout
+        self._send_ping(os.urandom(4), None)
+        self._lag = LoopLag.of(self._loop).watch()
+        if timeout is not None:
+            self._deadline = Deadlines.of(self._loop).set(timeout, self._no_pong)
+
+    def _no_pong(self, *, again: bool = False) -> None:
+        self._deadline = None
+        if self._lag is None:
+            return
+        timeout = self._settings.ping_timeout or 0.0
+        blocked = LoopLag.of(self._loop).blocked_since(self._lag)
+        if self._reading_paused or (blocked > 0 and not again):
+            # Not the peer's fault: the pong may lie in the socket's buffer.
+            wait = timeout if self._reading_paused else min(timeout, 1.0)
+            self._deadline = Deadlines.of(self._loop).set(wait, self._no_pong_again)
+            return
+        reason = f"keepalive: no pong within {timeout:g} s"
+        if blocked > 0:
+            reason += f"; our event loop was blocked for {blocked:.1f} s of them"
+        else:
+            reason += "; our event loop was not blocked"
+        logger.info("%s from %s", reason, self.get_extra_info("peername"))
+        self._end_keepalive()
+        self.fail(CloseCode.INTERNAL_ERROR, reason)
+        # The peer is silent, so nobody will close the other half.
+        self.abort()
+
+    def _no_pong_again(self) -> None:
+        self._no_pong(again=True)
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take over ``transport``, which may have been another protocol's before."""
+        self._attach(transport, asyncio.get_running_loop())
+        self._begin_keepalive()
+        if self._machine._out:
+            self._send_soon()
+        if self._machine._ending:
+            self._connection_ending()
+
+    def eof_received(self) -> bool:
+        """Let the transport close: the peer has closed its half."""
+        return False
+
+    def pause_writing(self) -> None:
+        """Make :meth:`send` wait: the transport's buffer is over its high mark."""
+        self._writing_paused = True
+        if self._gate is not None:
+            self._gate.close()
+
+    def resume_writing(self) -> None:
+        """Let :meth:`send` go on: the transport's buffer has drained."""
+        self._writing_paused = False
+        if self._gate is not None:
+            self._gate.open()
+        if self._machine._pong is not None:
+            self.flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take note that the transport has ended, and tell everybody who waits."""
+        self._lost = exc
+        self._end_keepalive()
+        self.machine.receive_eof()
+        self._close_begun = self._transport_ended = True
+        if self._waiter is not None:
+            self._waiter.wake(False)
+        if self._gate is not None:
+            self._gate.break_down(self._closed_error)
+        pings, self._pings = self._pings, None
+        for _, pong in (pings or {}).values():
+            if pong is not None and not pong.done():
+                pong.set_exception(self._closed_error())
+        if self._closed is not None and not self._closed.done():
+            self._closed.set_result(None)
+        if self.on_close is not None:
+            try:
+                self.on_close(self)
+            except Exception:
+                logger.exception("on_close failed")
+
+    # What the frame loop calls.
+
+    def _event(self, event: Any) -> None:
+        if type(event) is Pong:
+            self._receive_pong(event.data)
+
+    def _callback_failed(self, error: Exception) -> None:
+        # The peer learns that something went wrong, not what (SEC-44).
+        logger.error("on_message failed", exc_info=error)
+        self.fail(CloseCode.INTERNAL_ERROR)
