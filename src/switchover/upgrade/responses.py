@@ -118,12 +118,12 @@ def advertise(
     if not registry.advertised or response.version == "2" or "upgrade" in response.fields:
         return
     if request is None or request.version == "1.1":
-        names = _served(registry, secure)
+        names = _served(registry, secure=secure)
         if names:
             _add_upgrade(response, names)
 
 
-def _served(registry: Registry, secure: bool | None) -> Sequence[str]:
+def _served(registry: Registry, *, secure: bool | None) -> Sequence[str]:
     if secure is None:
         return registry.advertised
     out: set[str] = set()
