@@ -127,3 +127,57 @@ def raw() -> Callable[[Server], object]:
                 await writer.wait_closed()
 
     return connect
+
+
+class InsideTLS:
+    """A hand-made TLS client on a connection that was cleartext before."""
+
+    def __init__(self, context: ssl.SSLContext, raw: RawConnection, name: str = "localhost"):
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname=name or None)
+        self.raw = raw
+
+    async def handshake(self) -> None:
+        """Shake hands; raise ``EOFError`` if the server leaves before the end."""
+        while True:
+            try:
+                self.tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._turn()
+            else:
+                await self.raw.send(self.outgoing.read())
+                return
+
+    async def _turn(self) -> None:
+        await self.raw.send(self.outgoing.read())
+        async with asyncio.timeout(5):
+            data = await self.raw.reader.read(65536)
+        if not data:
+            raise EOFError
+        self.incoming.write(data)
+
+    async def send(self, data: bytes) -> None:
+        """Send ``data`` under TLS."""
+        self.tls.write(data)
+        await self.raw.send(self.outgoing.read())
+
+    async def read(self) -> bytes:
+        """Read what comes next, ``b""`` at the end."""
+        while True:
+            try:
+                return self.tls.read(65536)
+            except ssl.SSLWantReadError:
+                await self._turn()
+            except ssl.SSLZeroReturnError:
+                return b""
+
+    async def handshake_and_read(self) -> bytes:
+        """Shake hands, and read what comes first."""
+        await self.handshake()
+        return await self.read()
+
+
+@pytest.fixture
+def inside_tls() -> type[InsideTLS]:
+    """Speak TLS from here on: ``inside_tls(context, connection)``."""
+    return InsideTLS

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -62,59 +61,14 @@ def _url(server: Server, path: str = "/x") -> str:
     return f"http://localhost:{server.port}{path}"
 
 
-class _Inside:
-    """A hand-made TLS client on a connection that was cleartext before."""
-
-    def __init__(self, context: ssl.SSLContext, raw: Any, name: str = "localhost") -> None:
-        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname=name)
-        self.raw = raw
-
-    async def _do(self, action: Callable[..., Any], *arguments: object) -> Any:
-        while True:
-            try:
-                result = action(*arguments)
-            except ssl.SSLWantReadError:
-                result = None
-            if pending := self.outgoing.read():
-                await self.raw.send(pending)
-            if result is not None or (action == self.tls.do_handshake and self.tls.version()):
-                return result
-            async with asyncio.timeout(5):
-                data = await self.raw.reader.read(65536)
-            if not data:
-                raise EOFError
-            self.incoming.write(data)
-
-    async def handshake(self) -> None:
-        while True:
-            try:
-                self.tls.do_handshake()
-                await self.raw.send(self.outgoing.read())
-                return
-            except ssl.SSLWantReadError:
-                await self.raw.send(self.outgoing.read())
-                async with asyncio.timeout(5):
-                    data = await self.raw.reader.read(65536)
-                if not data:
-                    raise EOFError from None
-                self.incoming.write(data)
-
-    async def send(self, data: bytes) -> None:
-        await self._do(self.tls.write, data)
-
-    async def read(self) -> bytes:
-        return bytes(await self._do(self.tls.read, 65536))
-
-
 async def test_options_is_switched_and_answered_inside(
-    server: Server, raw: Any, client_context: ssl.SSLContext
+    server: Server, raw: Any, client_context: ssl.SSLContext, inside_tls: Any
 ) -> None:
     """TLS-03, TLS-05, TLS-06, RFC 2817 §3.3: 101 bottom-up, TLS, then the owed answer."""
     async with raw(server) as connection:
         await connection.send(OPTIONS)
         assert await connection.head() == SWITCHED
-        inside = _Inside(client_context, connection)
+        inside = inside_tls(client_context, connection)
         await inside.handshake()
         answer = await inside.read()
         assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
@@ -124,13 +78,13 @@ async def test_options_is_switched_and_answered_inside(
 
 
 async def test_the_request_itself_is_answered_inside(
-    server: Server, raw: Any, client_context: ssl.SSLContext
+    server: Server, raw: Any, client_context: ssl.SSLContext, inside_tls: Any
 ) -> None:
     """TLS-06, UPG-S-14: the answer to the GET that asked comes first, unprompted."""
     async with raw(server) as connection:
         await connection.send(GET)
         await connection.expect(SWITCHED)
-        inside = _Inside(client_context, connection)
+        inside = inside_tls(client_context, connection)
         await inside.handshake()
         answer = await inside.read()
         # TLS-14: the resource stays http; what protects it is told apart.
@@ -153,22 +107,17 @@ async def test_cleartext_behind_the_request_is_fatal_at_every_split(
             assert b"200" not in seen
 
 
-async def _handshake_and_read(inside: _Inside) -> bytes:
-    await inside.handshake()
-    return await inside.read()
-
-
 async def test_injected_request_is_not_answered_inside_tls(
-    server: Server, raw: Any, client_context: ssl.SSLContext
+    server: Server, raw: Any, client_context: ssl.SSLContext, inside_tls: Any
 ) -> None:
     """SEC-11: a man in the middle puts a request in front of the client's own handshake."""
     async with raw(server) as connection:
         await connection.send(OPTIONS)
         await connection.head()
         await connection.send(b"GET /evil HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        inside = _Inside(client_context, connection)
+        inside = inside_tls(client_context, connection)
         with pytest.raises((EOFError, ssl.SSLError, ConnectionError)):
-            await _handshake_and_read(inside)
+            await inside.handshake_and_read()
 
 
 async def test_a_request_with_content_is_answered_in_clear(server: Server, raw: Any) -> None:
@@ -406,13 +355,13 @@ async def test_a_switch_inside_the_switch(server: Server, client_context: ssl.SS
 
 
 async def test_inside_tls_no_h2_is_negotiated(
-    server: Server, raw: Any, client_context: ssl.SSLContext
+    server: Server, raw: Any, client_context: ssl.SSLContext, inside_tls: Any
 ) -> None:
     """TLS-12: the 101 said HTTP/1.1; ALPN must not say otherwise."""
     client_context.set_alpn_protocols(["h2", "http/1.1"])
     async with raw(server) as connection:
         await connection.send(OPTIONS)
         await connection.head()
-        inside = _Inside(client_context, connection)
+        inside = inside_tls(client_context, connection)
         await inside.handshake()
         assert inside.tls.selected_alpn_protocol() == "http/1.1"
