@@ -10,6 +10,7 @@ request is answered 426 with ``Upgrade: websocket``; a client in SPDY is not off
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
@@ -241,6 +242,9 @@ def pod_exec(
             status = Status(await handler(streams))
         except ConnectionClosed:
             return
+        except RemoteProtocolError as error:
+            logger.info("%s: %s", streams.pod, error)
+            return
         except Exception:
             logger.exception("the command of %s failed", streams.pod)
             status = Status(None, "internal error")
@@ -249,8 +253,7 @@ def pod_exec(
     def consider(request: Request, content: bytes) -> Response | Fields | None:
         listed = set(request.fields.members("sec-websocket-protocol"))
         if not listed.intersection(subprotocols):
-            words = f"Subprotocols spoken here: {', '.join(subprotocols)}.\n"
-            return Response.text(400, words)
+            return _refusal(400, f"the subprotocols spoken here are {', '.join(subprotocols)}")
         return accept(request) if accept is not None else None
 
     upgrade = websocket(
@@ -266,9 +269,9 @@ def pod_exec(
 
 
 _SPDY_WORDS = (
-    "SPDY/3.1 is not spoken here: this server executes commands over WebSocket"
-    " (v5.channel.k8s.io or v4.channel.k8s.io), as kubectl does from 1.31 on."
-    " Is KUBECTL_REMOTE_COMMAND_WEBSOCKETS=false set?\n"
+    "SPDY/3.1 is not spoken here, commands are executed over WebSocket (v5.channel.k8s.io,"
+    " v4.channel.k8s.io), as kubectl does from 1.31 on unless"
+    " KUBECTL_REMOTE_COMMAND_WEBSOCKETS is false"
 )
 
 
@@ -284,6 +287,20 @@ class _Misfit:
             # RFC 9110 §15.5.22: "the server refuses to perform the request using the current
             # protocol but might be willing to do so after the client upgrades to a different
             # protocol". SPDY comes by POST; the switch to WebSocket is a GET.
-            upgrade = [("Upgrade", "websocket"), ("Connection", "Upgrade")]
-            return Response.text(426, _SPDY_WORDS, upgrade)
+            return _refusal(426, _SPDY_WORDS, ("Upgrade", "websocket"), ("Connection", "Upgrade"))
         return self._otherwise(request, reason) if self._otherwise is not None else None
+
+
+def _refusal(status: int, words: str, *fields: tuple[str, str]) -> Response:
+    """Return a response in the form of Kubernetes' own, the only one whose words kubectl shows."""
+    said = {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": words,
+        "code": status,
+    }
+    content = json.dumps(said).encode()
+    framing = [("Content-Type", "application/json"), ("Content-Length", str(len(content)))]
+    return Response(status, Fields([*fields, *framing]), content=content)
