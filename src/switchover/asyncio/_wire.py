@@ -22,7 +22,6 @@ import os
 import sys
 import weakref
 from asyncio import CancelledError, current_task, tasks
-from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
@@ -50,7 +49,7 @@ _PLAIN = {
     ("uvloop.loop", "UnixTransport"),
 }
 
-_shared_buffers: weakref.WeakKeyDictionary[Any, bytearray] = weakref.WeakKeyDictionary()
+_shared_buffers: weakref.WeakKeyDictionary[Any, memoryview] = weakref.WeakKeyDictionary()
 
 # Before 3.12 current_task() is written in Python, and asks for the running loop first.
 _current_task: Callable[[Any], Any] = current_task
@@ -185,6 +184,7 @@ class Wire:
         "_reading_paused",
         "_shared",
         "_shared_octets",
+        "_taken",
         "_transport",
         "_waiter",
         "_write_queued",
@@ -205,7 +205,8 @@ class Wire:
         self._direct = False  # the next octets are read to where the machine wants them
         self._muted = False  # messages are of no interest any more
         self._in_wake = False
-        self._queue: deque[Any] | None = None
+        self._queue: list[Any] | None = None  # None: empty
+        self._taken = 0  # so many at its beginning have been delivered
         self._queue_size = 0  # 0 also while nobody has fallen behind
         self._reading_paused = False
         self._waiter: Waiter | None = None
@@ -233,8 +234,8 @@ class Wire:
         """Work on ``transport`` from now on."""
         self._transport = transport
         self._loop = loop
-        self._shared_octets = octets = _shared_buffer(loop)
-        self._shared = memoryview(octets)
+        self._shared = shared = _shared_buffer(loop)
+        self._shared_octets = shared.obj
         self._write_queued = True
         self._fd = _plain_socket(transport)
 
@@ -295,27 +296,41 @@ class Wire:
                     self._callback_failed(error)
 
     def _enqueue(self, events: list[Any]) -> None:
+        messages = events
+        for event in events:
+            if type(event) is not bytes and type(event) is not str and type(event) is not Fragment:
+                messages = self._messages_of(events)
+                break
+        if self._muted or not messages:
+            return
         queue = self._queue
         if queue is None:
-            self._queue = queue = deque()
+            self._queue = messages
+        else:
+            del queue[: self._taken]
+            self._taken = 0
+            queue.extend(messages)
+        if self._waiter is not None:
+            self._waiter.wake(True)
+        if self._queue is not None:
+            self._measure(self._queue, len(messages))
+
+    def _messages_of(self, events: list[Any]) -> list[Any]:
+        """Hand on what is not a message, and return what is."""
+        messages = []
         for event in events:
             if type(event) is bytes or type(event) is str or type(event) is Fragment:
-                if not self._muted:
-                    queue.append(event)
+                messages.append(event)
             else:
                 self._event(event)
-        if queue and not self._muted:
-            if self._waiter is not None:
-                self._waiter.wake(True)
-            if queue:
-                self._measure(queue, len(events))
+        return messages
 
-    def _measure(self, queue: deque[Any], new: int) -> None:
+    def _measure(self, queue: list[Any], new: int) -> None:
         """Pause reading if the application has fallen too far behind."""
         size = 0
-        if len(queue) <= new:
+        if len(queue) - self._taken <= new:
             self._queue_size = 0  # what is left is all new
-            new = len(queue)
+            new = len(queue) - self._taken
         for position in range(len(queue) - new, len(queue)):
             size += _cost(queue[position])
         self._queue_size += size
@@ -336,11 +351,16 @@ class Wire:
     def _take(self) -> Any:
         """Return the next message, or piece of one, from the queue; ``None``: it is empty."""
         queue = self._queue
-        if not queue:
+        if queue is None:
             return None
-        message = queue.popleft()
+        message = queue[self._taken]
+        queue[self._taken] = None
+        self._taken += 1
+        if self._taken == len(queue):
+            self._queue = None
+            self._taken = 0
         if self._queue_size != 0:
-            self._queue_size = self._queue_size - _cost(message) if queue else 0
+            self._queue_size = self._queue_size - _cost(message) if self._queue else 0
             if self._reading_paused and self._queue_size <= self._low:
                 self._reading_paused = False
                 self._transport.resume_reading()
@@ -466,8 +486,8 @@ def _plain_socket(transport: Any) -> int:
     return -1 if socket is None else int(socket.fileno())
 
 
-def _shared_buffer(loop: Any) -> bytearray:
-    octets = _shared_buffers.get(loop)
-    if octets is None:
-        octets = _shared_buffers[loop] = bytearray(_SHARED)
-    return octets
+def _shared_buffer(loop: Any) -> memoryview:
+    buffer = _shared_buffers.get(loop)
+    if buffer is None:
+        buffer = _shared_buffers[loop] = memoryview(bytearray(_SHARED))
+    return buffer

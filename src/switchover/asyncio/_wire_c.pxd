@@ -22,7 +22,8 @@ cdef class Wire:
     cdef public bytearray _shared_octets
     cdef public Py_ssize_t _high, _low, _queue_size
     cdef public bint _direct, _muted, _in_wake, _reading_paused
-    cdef public object _queue
+    cdef public list _queue
+    cdef public Py_ssize_t _taken
     cdef public Waiter _waiter
     cdef public int _fd
     cdef public bint _write_queued, _writing_paused, _flush_scheduled
@@ -30,10 +31,14 @@ cdef class Wire:
     @cython.locals(machine=CompiledFraming, events=list)
     cdef _deliver(self)
     cdef _call_back(self, list events)
+    @cython.locals(messages=list, queue=list)
     cdef _enqueue(self, list events)
+    @cython.locals(messages=list)
+    cdef list _messages_of(self, list events)
     @cython.locals(size=Py_ssize_t, position=Py_ssize_t)
-    cdef _measure(self, object queue, Py_ssize_t new)
+    cdef _measure(self, list queue, Py_ssize_t new)
     cpdef Waiter _wait(self)
+    @cython.locals(queue=list)
     cpdef _take(self)
     @cython.locals(machine=CompiledFraming)
     cpdef bint _try_send(self, object message) except -1
