@@ -38,7 +38,9 @@ BIG = bytes(range(256)) * 4096
 class PriorKnowledgeServer(Server):
     """A server whose connections begin with HTTP/2."""
 
-    def _factory(self, loop: asyncio.AbstractEventLoop) -> Callable[[], asyncio.BaseProtocol]:
+    def _factory(
+        self, loop: asyncio.AbstractEventLoop, *args: Any, **options: Any
+    ) -> Callable[[], asyncio.BaseProtocol]:
         return lambda: HTTP2ServerProtocol(self, loop)
 
 

@@ -53,7 +53,10 @@ class StreamReset:
 
 @dataclass(frozen=True, slots=True)
 class WindowOpened:
-    """Content that waited on a stream may go on: the peer has granted window."""
+    """Content that waited on a stream may go on: the peer has granted window.
+
+    May come more than once before content is sent; ``send_window()`` says what holds.
+    """
 
     stream_id: int
 
