@@ -1,0 +1,123 @@
+"""``udp_tunnel()``: UDP to a destination, through a proxy that speaks connect-udp."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+from switchover.asyncio.dialing import Route, limit_time
+from switchover.asyncio.http2_client import HTTP2ClientProtocol
+from switchover.asyncio.templated_client import (
+    Asked,
+    FieldLines,
+    ProxyConnection,
+    ask,
+    open_proxy,
+    proxy_template,
+)
+from switchover.asyncio.udp_tunnel import UdpTunnel
+from switchover.http.events import Switched
+from switchover.http.limits import Limits
+from switchover.tunnel.udp import CONNECT_UDP, WELL_KNOWN
+
+__all__ = ["open_udp_tunnel", "udp_tunnel"]
+
+
+class udp_tunnel:  # used like a function, as ``open`` is
+    """Open a UDP tunnel to ``host`` and ``port`` through the proxy of ``template``.
+
+    ``template`` is the proxy's URI template, ``"https://proxy/udp/{target_host}/{target_port}/"``
+    or the bare origin of a proxy that uses the default one. ``host`` is a name, which the
+    proxy looks up, or an address. ``fields`` go into the request (``Authorization``, say),
+    ``route`` says how the proxy is reached. With ``http2`` the tunnel is a stream of HTTP/2,
+    if the proxy takes that. ``timeout`` limits, in seconds, everything until the tunnel is
+    open. ``options`` are those of :class:`UdpTunnel`::
+
+        async with switchover.udp_tunnel("https://proxy.example", "192.0.2.1", 53) as tunnel:
+            await tunnel.send(query)
+            answer = await tunnel.recv()
+
+    With ``await udp_tunnel(…)`` the caller closes it. Raises :class:`LocalProtocolError` for a
+    template or destination that is none (nothing is sent), :class:`ProxyRefused` (which
+    carries the proxy's whole answer), :class:`RemoteProtocolError`,
+    :class:`DeadlineExceeded`, :class:`OSError`.
+    """
+
+    def __init__(
+        self,
+        template: str,
+        host: str,
+        port: int,
+        *,
+        fields: FieldLines = (),
+        route: Route | None = None,
+        http2: bool = False,
+        timeout: float | None = 10.0,
+        limits: Limits | None = None,
+        **options: Any,
+    ) -> None:
+        self._asked = Asked(CONNECT_UDP, proxy_template(template, WELL_KNOWN), host, port, fields)
+        self._asked.request()  # what cannot be asked for is said here
+        self._route = route or Route()
+        self._http2 = http2
+        self._timeout = timeout
+        self._limits = limits
+        self._options = options
+        self._tunnel: UdpTunnel | None = None
+
+    def __await__(self) -> Generator[Any, None, UdpTunnel]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> UdpTunnel:
+        self._tunnel = await self._open()
+        return self._tunnel
+
+    async def __aexit__(self, exc_type: object, exc: object, traceback: object) -> None:
+        assert self._tunnel is not None
+        await self._tunnel.__aexit__(exc_type, exc, traceback)
+
+    async def _open(self) -> UdpTunnel:
+        async with limit_time("opening the tunnel", self._timeout):
+            driver = await open_proxy(
+                self._asked.url, self._route, http2=self._http2, limits=self._limits
+            )
+            try:
+                tunnel = await _ask(driver, self._asked, **self._options)
+            except BaseException:
+                driver.abort()
+                raise
+        if isinstance(driver, HTTP2ClientProtocol):
+            tunnel.on_lost = _closing(driver)
+        return tunnel
+
+
+def _closing(driver: HTTP2ClientProtocol) -> Callable[[UdpTunnel], None]:
+    """The connection was opened for this one tunnel."""
+    return lambda _: driver.shutdown()
+
+
+async def open_udp_tunnel(
+    driver: ProxyConnection,
+    template: str,
+    host: str,
+    port: int,
+    *,
+    fields: FieldLines = (),
+    **options: Any,
+) -> UdpTunnel:
+    """Open a tunnel on a connection to the proxy that exists; see :class:`udp_tunnel`.
+
+    An HTTP/2 connection carries many.
+    """
+    asked = Asked(CONNECT_UDP, proxy_template(template, WELL_KNOWN), host, port, fields)
+    return await _ask(driver, asked, **options)
+
+
+async def _ask(driver: ProxyConnection, asked: Asked, **options: Any) -> UdpTunnel:
+    def make(event: Switched) -> UdpTunnel:
+        return UdpTunnel(event.request, event.response, facts=driver.facts, **options)
+
+    # RFC 9931 §6.3: over HTTP/1.1 a client "MUST NOT" send UDP payloads before the 101; the
+    # tunnel does not exist before, over HTTP/2 neither.
+    tunnel, _ = await ask(driver, asked, make)
+    return tunnel
