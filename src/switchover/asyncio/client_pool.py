@@ -185,7 +185,9 @@ class ClientPool:
     def put_back(self, key: PoolKey, connection: HTTP1ClientProtocol) -> None:
         """Keep ``connection`` for the next request under ``key``, if it may carry one."""
         idle = self._idle.setdefault(key, [])
-        if self._closed or not connection.reusable or len(idle) >= self.max_idle:
+        # What was switched to TLS is put back for the very request it was switched for.
+        most = max(self.max_idle, 1) if key[3] else self.max_idle
+        if self._closed or not connection.reusable or len(idle) >= most:
             connection.close()
             return
 

@@ -284,6 +284,11 @@ class HTTP1ClientProtocol(asyncio.BufferedProtocol):
         if self._transport is not None and not self._over:
             if self.error is None:
                 self.error = Disconnected("the connection has been closed")
+            self._close()
+
+    def _close(self) -> None:
+        # Closed twice, asyncio's TLS transport forgets its session and cannot be asked of it.
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.close()
 
     def abort(self) -> None:
@@ -308,7 +313,7 @@ class HTTP1ClientProtocol(asyncio.BufferedProtocol):
         if data:
             self._transport.write(data[0] if len(data) == 1 else b"".join(data))
         if self._machine.close_expected():
-            self._transport.close()
+            self._close()
 
     def _on_interim(self, event: InterimResponseReceived) -> None:
         if event.response.status == 100:
