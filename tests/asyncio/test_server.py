@@ -126,9 +126,7 @@ async def test_content_over_the_limit_of_a_required_token(
 ) -> None:
     """UPG-S-15: what insists on a switch is never served without it; 413 for too much content."""
     upgrades = [
-        token(
-            "p/1", shout, methods=None, content=ContentRule.READ, content_limit=4, required=True
-        )
+        token("p/1", shout, methods=None, content=ContentRule.READ, content_limit=4, required=True)
     ]
     async with Server(application, upgrades) as server:
         await server.start()
@@ -214,6 +212,49 @@ async def test_observer_is_told_of_each_offer(application: Application, raw: Any
         ("declined", None, "RFC 9110 §7.6.1"),
         ("switched", "p/1", ""),
     ]
+
+
+async def test_an_applications_own_switch_is_reported_once(raw: Any) -> None:
+    """An offer that the handler takes up was not declined before."""
+    seen: list[Report] = []
+
+    async def application(exchange: Exchange) -> None:
+        if exchange.request.target == "/no":
+            await exchange.send_response(Response.text(403, "no"), end=True)
+            return
+        lost = exchange.server.dismiss
+        tunnel = Tunnel("p/1", exchange.request, None, facts=exchange.facts, on_lost=lost)
+        await exchange.switch("p/1", Fields(), tunnel)
+        await tunnel.close()
+
+    async with Server(application, observer=seen.append) as server:
+        server.handler_takes_offers = True
+        await server.start()
+        async with raw(server) as connection:
+            await connection.send(GET.replace(b"/x", b"/no")[:-2] + OFFER + b"\r\n")
+            assert await _answer_of(connection) == b"no"
+            await connection.send(GET[:-2] + OFFER + b"\r\n")
+            await connection.expect(SWITCHED)
+    assert [(r.outcome, r.request.target, r.protocol, r.reason) for r in seen] == [
+        ("declined", "/no", None, "the application answered 403"),
+        ("switched", "/x", "p/1", ""),
+    ]
+
+
+async def test_a_refusing_handler_is_reported_once(application: Application, raw: Any) -> None:
+    """What ``accept`` answers instead of a tunnel is a decline, and said to be one."""
+    seen: list[Report] = []
+
+    async def refuse(request: Request, content: bytes) -> Response:
+        return Response.text(409, "not now")
+
+    upgrade = token("p/1", shout, accept=refuse)
+    async with Server(application, [upgrade], observer=seen.append) as server:
+        await server.start()
+        async with raw(server) as connection:
+            await connection.send(GET[:-2] + OFFER + b"\r\n")
+            assert await _answer_of(connection) == b"not now"
+    assert [(r.outcome, r.reason) for r in seen] == [("declined", "the application answered 409")]
 
 
 # What an application does wrong.
@@ -572,6 +613,44 @@ async def test_shutdown_finishes_the_exchange_under_way(raw: Any) -> None:
         assert answer.endswith(b"done")
         await closing
     assert not server.connections
+
+
+async def test_shutdown_wakes_answers_without_an_end(raw: Any) -> None:
+    """A stream of events ends in order when the server begins to close, not at a deadline."""
+
+    async def application(exchange: Exchange) -> None:
+        await exchange.send_response(Response(200, Fields({"Content-Type": "text/event-stream"})))
+        await exchange.send_content(b": begun\n\n")
+        await exchange.server.wait_closing()
+        await exchange.send_end()
+
+    server = Server(application)
+    await server.start()
+    async with raw(server) as connection:
+        await connection.send(GET)
+        await connection.head()
+        await connection.expect(b"9\r\n: begun\n\n\r\n")
+        await asyncio.wait_for(server.close(grace=60), 5)
+        assert await connection.rest() == b"0\r\n\r\n"
+
+
+async def test_waiting_for_the_peer_to_leave_ends_with_the_answer(raw: Any) -> None:
+    """``wait_disconnected`` returns once the exchange is over: no task hangs on it."""
+    woken = asyncio.Event()
+
+    async def application(exchange: Exchange) -> None:
+        waiting = asyncio.ensure_future(exchange.wait_disconnected())
+        await asyncio.sleep(0)
+        await exchange.send_response(Response.text(200, "x"), end=True)
+        await waiting
+        woken.set()
+
+    async with Server(application) as server:
+        await server.start()
+        async with raw(server) as connection:
+            await connection.send(GET)
+            assert await _answer_of(connection) == b"x"
+            await asyncio.wait_for(woken.wait(), 5)
 
 
 async def test_shutdown_ends_tunnels_in_order(application: Application, raw: Any) -> None:

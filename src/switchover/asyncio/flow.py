@@ -85,7 +85,7 @@ def feed(protocol: asyncio.BaseProtocol, data: bytes) -> None:
         protocol.data_received(data)
         return
     get_buffer = protocol.get_buffer  # type: ignore[attr-defined]  # a BufferedProtocol
-    updated = protocol.buffer_updated  # type: ignore[attr-defined]
+    updated = protocol.buffer_updated  # type: ignore[attr-defined]  # as above
     offset = 0
     while offset < len(data):
         buffer = get_buffer(len(data) - offset)

@@ -189,6 +189,7 @@ class HTTP1Exchange(Exchange):
     async def _sent(self, *, end: bool = False) -> None:
         if end:
             self._driver.response_completed(self)
+            self._wake()
         self._driver.sent()
         if self._driver.gate.closed:
             await self._driver.gate.passed()

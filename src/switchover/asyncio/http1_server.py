@@ -49,7 +49,7 @@ class HTTP1ServerProtocol(HTTP1Carrier):
     to the request that asked for the switch to what is above us.
     """
 
-    __slots__ = ("_content", "_owed")
+    __slots__ = ("_content", "_open_offer", "_owed")
 
     def __init__(
         self,
@@ -63,6 +63,7 @@ class HTTP1ServerProtocol(HTTP1Carrier):
         super().__init__(server, loop, machine=machine, chain=chain, scheme=scheme)
         self._owed = machine is not None
         self._content: list[bytes] = []
+        self._open_offer: tuple[Request, Ordinary | None] | None = None
 
     def act(self, event: Event) -> None:
         _ACTIONS[type(event)](self, event)
@@ -105,10 +106,30 @@ class HTTP1ServerProtocol(HTTP1Carrier):
             self._report("required" if required else "refused", request, decision)
             self._answer(request, decision.response)
         else:
-            if asks:
-                logger.info("%s: %s (%s)", _told(request), decision.reason, decision.rule)
-                self._report("declined", request, decision)
+            if offer is not None:
+                # Not declined yet: the application may take it up, through its exchange.
+                asked = self.server.handler_takes_offers
+                self._open_offer = (request, None if asked else decision)
+            elif asks:
+                self._declined(request, decision.reason, decision.rule)
             self._start_exchange(request, offer)
+
+    def _offer_settled(self, exchange: HTTP1Exchange) -> None:
+        """Report an offer that the application could have taken up, and has not."""
+        open_offer, self._open_offer = self._open_offer, None
+        if open_offer is None:
+            return
+        request, decision = open_offer
+        if decision is not None:
+            self._declined(request, decision.reason, decision.rule)
+        elif exchange.response_status:
+            self._declined(request, f"the application answered {exchange.response_status}", "")
+        else:
+            self._declined(request, "the client left before the answer", "")
+
+    def _declined(self, request: Request, reason: str, rule: str) -> None:
+        logger.info("%s: declined: %s%s", _told(request), reason, f" ({rule})" if rule else "")
+        self._report("declined", request, Ordinary(reason, rule))
 
     def _report(
         self, outcome: str, request: Request, why: Answer | Ordinary | None, protocol: str = ""
@@ -206,6 +227,7 @@ class HTTP1ServerProtocol(HTTP1Carrier):
         self._content, self._content_octets = [], 0
         exchange = self._make_exchange(request, offered(request))
         exchange.content_ended(event.trailers)
+        self._open_offer = (request, None)
         self._run(exchange, lambda exchange: hook(exchange, selection, content))
 
     def _on_switched(self, event: Switched) -> None:
@@ -231,6 +253,7 @@ class HTTP1ServerProtocol(HTTP1Carrier):
         (event,) = (e for e in self._machine.events_received() if isinstance(e, Switched))
         transport = self._transport
         assert transport is not None
+        self._open_offer = None
         self._report("switched", event.request, None, event.protocol)
         self._leave()
         self.server.enlist(successor, transport)
@@ -290,7 +313,10 @@ class HTTP1ServerProtocol(HTTP1Carrier):
 
     def _finish(self, exchange: HTTP1Exchange) -> None:
         """An application that leaves its answer open is answered for."""
-        if exchange.response_complete or exchange.left or self._over:
+        if exchange.response_complete:
+            return
+        if exchange.left or self._over:
+            self._offer_settled(exchange)
             return
         if exchange.response_started:
             logger.error("%s: the response was left incomplete", _told(exchange.request))
@@ -307,6 +333,8 @@ class HTTP1ServerProtocol(HTTP1Carrier):
         exchange.response_complete = True
         if self.exchange is exchange:
             self.exchange = None
+        if self._open_offer is not None:
+            self._offer_settled(exchange)
         self.server.log_access(exchange, self)
         if self._closing:
             self._machine.stop_keep_alive()

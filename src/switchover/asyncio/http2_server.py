@@ -144,6 +144,9 @@ class HTTP2ServerProtocol(HTTP2Protocol):
     def response_completed(self, exchange: HTTP2Exchange) -> None:
         """The answer to ``exchange`` is complete."""
         exchange.response_complete = True
+        if exchange.offer is not None:
+            status = exchange.response_status
+            self._report("declined", exchange.request, f"the application answered {status}")
         if self._machine.request_on(exchange.stream_id) is not None:
             # The rest of the request is dropped as it comes, for a while.
             self._deadlines.set(_REST_SECONDS, lambda: self._give_up(exchange.stream_id))

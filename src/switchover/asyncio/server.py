@@ -82,7 +82,7 @@ class Server:
         self._tasks: set[asyncio.Task[None]] = set()
         self._listeners: list[asyncio.Server] = []
         self._unix_paths: list[str] = []
-        self._closing = False
+        self._closing = asyncio.Event()
         self._closed: asyncio.Event | None = None
         self._empty: asyncio.Event | None = None
         self._date = (0, "")
@@ -177,7 +177,7 @@ class Server:
         GOAWAY, tunnels their end of data. What is left after ``grace`` seconds (the settings'
         shutdown time by default) is aborted.
         """
-        self._closing = True
+        self._closing.set()
         for listener in self._listeners:
             listener.close()
         for protocol in list(self.connections):
@@ -196,6 +196,15 @@ class Server:
         self._listeners.clear()
         if self._closed is not None:
             self._closed.set()
+
+    async def wait_closing(self) -> None:
+        """Return when the server begins to close.
+
+        For answers without an end, such as a stream of events: they have to end then, or they
+        are aborted when the time for it is up. (Whether an answer under way is worth finishing
+        only its handler can know.)
+        """
+        await self._closing.wait()
 
     async def _drained(self, seconds: float) -> None:
         self._empty = asyncio.Event()
@@ -228,7 +237,7 @@ class Server:
         if protocol in self.connections:
             self.connections[protocol] = transport  # the same connection, inside TLS now
             return None
-        if self._closing:
+        if self._closing.is_set():
             return Response.text(503, "Service Unavailable: the server is shutting down.\n")
         if len(self.connections) >= self.settings.max_connections:
             return Response.text(503, "Service Unavailable: too many connections.\n")

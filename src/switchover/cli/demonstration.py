@@ -108,21 +108,26 @@ class Demonstration:
     async def _stream(self, exchange: Exchange) -> None:
         queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(256)
         self._viewers.add(queue)
-        left = asyncio.ensure_future(exchange.wait_disconnected())
+        ends = (
+            asyncio.ensure_future(exchange.wait_disconnected()),
+            asyncio.ensure_future(exchange.server.wait_closing()),
+        )
         fields = Fields({"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
         try:
             await exchange.send_response(Response(200, fields))
             await exchange.send_content(b": switches, as they happen\n\n")
-            while not left.done():
+            while not any(end.done() for end in ends):
                 waiting = asyncio.ensure_future(queue.get())
-                await asyncio.wait({waiting, left}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({waiting, *ends}, return_when=asyncio.FIRST_COMPLETED)
                 if not waiting.done():
                     waiting.cancel()
                     break
                 line = f"data: {json.dumps(waiting.result())}\n\n"
                 await exchange.send_content(line.encode())
+            await exchange.send_end()
         finally:
-            left.cancel()
+            for end in ends:
+                end.cancel()
             self._viewers.discard(queue)
 
 
