@@ -17,7 +17,7 @@ __all__ = ["client_context", "describe_tls", "harden", "server_context", "start_
 
 #: For TLS 1.2; those of TLS 1.3 are all good. RFC 9113 §9.2.2 and appendix A leave what has an
 #: ephemeral key exchange and authenticated encryption, and prohibit the rest.
-_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20"
+_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aDSS"
 _HTTP_1_1 = ("http/1.1",)
 
 
