@@ -12,7 +12,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 
-__all__ = ["WriteGate", "feed", "receive_buffer"]
+__all__ = ["WriteGate", "end_writing", "feed", "receive_buffer"]
 
 
 class _OfThread(threading.local):
@@ -73,6 +73,18 @@ class WriteGate:
         for waiter in waiters or ():
             if not waiter.done():
                 waiter.set_result(None)
+
+
+def end_writing(transport: asyncio.WriteTransport) -> None:
+    """Close our half of the connection.
+
+    It may have been reset a moment ago: then asyncio's own transport, which shuts the socket
+    down at once, raises :class:`OSError`, and there is nothing left to close in order.
+    """
+    try:
+        transport.write_eof()
+    except OSError:
+        transport.abort()
 
 
 def feed(protocol: asyncio.BaseProtocol, data: bytes) -> None:

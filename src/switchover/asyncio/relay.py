@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import cast
 
 from switchover.asyncio.deadlines import Deadline, Deadlines
+from switchover.asyncio.flow import end_writing
 
 __all__ = ["Relay", "RelayEnd"]
 
@@ -177,7 +178,7 @@ class RelayEnd(asyncio.Protocol):
         if self._eof or not transport.can_write_eof():
             transport.close()
         else:
-            transport.write_eof()
+            end_writing(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.lost = True

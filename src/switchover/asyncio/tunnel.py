@@ -17,7 +17,7 @@ from typing import Any, Self, cast
 
 from switchover.asyncio.deadlines import Deadline, Deadlines
 from switchover.asyncio.exchange import PeerFacts
-from switchover.asyncio.flow import WriteGate
+from switchover.asyncio.flow import WriteGate, end_writing
 from switchover.errors import LimitExceeded, TunnelBroken, TunnelClosed
 from switchover.http.messages import Request, Response
 
@@ -213,10 +213,10 @@ class Tunnel(asyncio.Protocol):
 
     def send_nowait(self, data: bytes | bytearray | memoryview) -> None:
         """Send ``data`` without waiting; the transport's buffer grows as it must."""
-        if self._broken is not None:
-            raise self._broken
         if self._sent_eof:
             raise TunnelClosed("the end of data has been sent already")
+        if self._broken is not None:
+            raise self._broken
         assert self._transport is not None
         self._transport.write(data)
 
@@ -235,7 +235,7 @@ class Tunnel(asyncio.Protocol):
             # Both directions have ended; no transport would close by itself now.
             self._transport.close()
         elif self._transport.can_write_eof():
-            self._transport.write_eof()
+            end_writing(self._transport)
         if self._gate.closed:
             await self._gate.passed()
 
@@ -262,7 +262,7 @@ class Tunnel(asyncio.Protocol):
             return
         if not self._sent_eof:
             self._sent_eof = True
-            transport.write_eof()
+            end_writing(transport)
         if self._close_deadline is None:
             loop = self._closed.get_loop()
             self._close_deadline = Deadlines.of(loop).set(timeout, transport.abort)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from switchover.asyncio.deadlines import Deadline, Deadlines
-from switchover.asyncio.flow import WriteGate
+from switchover.asyncio.flow import WriteGate, end_writing
 from switchover.asyncio.websocket_keepalive import LoopLag
 from switchover.asyncio.wire import Wire
 from switchover.errors import ConnectionClosed, LocalProtocolError
@@ -236,7 +236,7 @@ class Lifecycle(Wire):
             # The peer may still be sending. Closing now would reset the connection, and the
             # Close frame that says why might never be read; so only our half is closed, and
             # what comes is discarded until the peer has closed too, or the deadline passes.
-            transport.write_eof()
+            end_writing(transport)
         else:
             transport.close()
 
