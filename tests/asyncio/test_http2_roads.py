@@ -234,7 +234,9 @@ async def test_nothing_of_http_1_1_is_offered_in_http2(server: Server) -> None:
     """UPG-C-13: no Upgrade, no Connection; what only HTTP/1.1 can carry is a local error."""
     async with Client(http2=HTTP2.PRIOR_KNOWLEDGE) as client:
         with pytest.raises(LocalProtocolError):
-            await client.get(_url(server, "/a"), offer=["h2c"])
+            await client.get(_url(server, "/a"), offer=["TLS/1.2"])
+        # What has been reached already need not be offered.
+        assert (await client.get(_url(server, "/a"), offer=["h2c"])).http_version == "2"
 
 
 async def test_extended_connect_needs_the_servers_word(application: Any) -> None:

@@ -105,6 +105,30 @@ def demonstration(start: Callable[..., Program]) -> str:
 
 
 @pytest.fixture(scope="session")
+def tls_demonstration() -> Iterator[str]:
+    """``HOST:PORT`` where the demonstration server speaks TLS from the first octet."""
+    command = [sys.executable, "-m", "switchover", "serve", "--bind", "127.0.0.1:0"]
+    process = subprocess.Popen(
+        [*command, "--tls-bind", "127.0.0.1:0"],
+        env=surroundings(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            if found := re.search(r"https://(127\.0\.0\.1:\d+)", line):
+                yield found[1]
+                return
+        pytest.fail("the server named no TLS port")
+    finally:
+        process.terminate()
+        process.wait(15)
+        process.stdout.close()
+
+
+@pytest.fixture(scope="session")
 def python_peer(start: Callable[..., Program]) -> Callable[..., str]:
     """Start ``peers/NAME.py`` and return its ``HOST:PORT``."""
 

@@ -222,6 +222,7 @@ class Client:
         on_interim: Callable[[Response], None] | None,
     ) -> ClientResponse:
         async with limit_time("waiting for the response", self.timeout):
+            upgrades = [upgrade for upgrade in upgrades if not upgrade.done_in_http2]
             if upgrades:
                 return await extended_connect(connection, request, upgrades, self.pool)
             stream = await connection.send(request, content, on_interim=on_interim)

@@ -65,6 +65,7 @@ class H2CUpgrade(ClientUpgrade):
     """The client's side: the response comes on stream 1, further requests beside it."""
 
     tokens = ("h2c",)
+    done_in_http2 = True
 
     def __init__(self, settings: Settings | None = None) -> None:
         self._settings = settings or Settings()

@@ -37,6 +37,8 @@ class ClientUpgrade(abc.ABC):
     """
 
     tokens: tuple[str, ...]
+    #: Over HTTP/2 the offer means nothing any more: the request is just made.
+    done_in_http2 = False
 
     def fields(self) -> Sequence[tuple[str, str]]:
         """Return the connection-specific fields that go with the offer; Connection names them."""

@@ -100,7 +100,8 @@ def devtools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClientConnect
     process = subprocess.Popen(
         [
             chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run",
-            "--disable-dev-shm-usage", "--disable-background-networking", "--no-proxy-server",
+            "--ignore-certificate-errors", "--disable-dev-shm-usage",
+            "--disable-background-networking", "--no-proxy-server",
             "--remote-debugging-port=0", f"--user-data-dir={profile}", "--window-size=1000,1100",
             "about:blank",
         ],

@@ -89,3 +89,16 @@ def test_a_page_of_another_origin_is_refused(page: Any, demonstration: str) -> N
         "ws.onopen = () => resolve('open'); ws.onclose = (event) => resolve(event.code); })"
     )
     assert outcome == 1006
+
+
+def test_a_websocket_over_http2(page: Any, tls_demonstration: str) -> None:
+    """WS2-01, WS2-07: on a page that came over HTTP/2, an extended CONNECT beside it."""
+    page.open(f"https://{tls_demonstration}/")
+    page.wait_for(f"document.readyState === 'complete' && {STATE} === 'open'")
+    hop = "performance.getEntriesByType('navigation')[0].nextHopProtocol"
+    assert page.evaluate(hop) == "h2"
+    seen = page.evaluate(EXCHANGE % "['echo.v1']")
+    assert seen["messages"] == [5, 8, 0, 1 << 20, [0, 255, 7]]
+    assert seen["protocol"] == "echo.v1"
+    assert seen["close"][0] == 4000
+    page.wait_for("document.querySelector('#live').textContent.includes('CONNECT /echo')")

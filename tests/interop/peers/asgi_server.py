@@ -1,6 +1,7 @@
 """An ASGI application on uvicorn or hypercorn: ``python asgi_server.py uvicorn [IMPLEMENTATION]``.
 
-``/echo``, ``/bye`` (closes with 4001), ``/refused`` (403 with a text).
+``/echo``, ``/bye`` (closes with 4001), ``/refused`` (403 with a text); plain requests are
+answered ``plain``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ import announcing
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "http":
+        headers = [(b"content-length", b"5"), (b"content-type", b"text/plain")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"plain"})
     if scope["type"] != "websocket":
         return
     await receive()
