@@ -9,10 +9,13 @@ thread read through.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import struct
 import threading
 from collections.abc import Callable
 
-__all__ = ["WriteGate", "end_writing", "feed", "receive_buffer"]
+__all__ = ["WriteGate", "end_writing", "feed", "receive_buffer", "reset_on_close"]
 
 
 class _OfThread(threading.local):
@@ -105,3 +108,11 @@ def feed(protocol: asyncio.BaseProtocol, data: bytes) -> None:
         buffer[:count] = data[offset : offset + count]
         updated(count)
         offset += count
+
+
+def reset_on_close(transport: asyncio.Transport) -> None:
+    """Let the end of ``transport`` be a TCP reset: a FIN would look like an end in order."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import cast
 
 from switchover.asyncio.deadlines import Deadline, Deadlines
-from switchover.asyncio.flow import end_writing
+from switchover.asyncio.flow import end_writing, reset_on_close
 
 __all__ = ["Relay", "RelayEnd"]
 
@@ -188,5 +188,6 @@ class RelayEnd(asyncio.Protocol):
             if error is None:
                 transport.close()
             else:
+                reset_on_close(transport)
                 transport.abort()
         self.relay.ended()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar, cast
 
 from switchover.asyncio.dialing import Route, open_connection
+from switchover.asyncio.exchange import PeerFacts
 from switchover.asyncio.http1_client import HTTP1ClientProtocol
 from switchover.asyncio.http2_client import HTTP2ClientProtocol
 from switchover.asyncio.switching import hand_over
@@ -25,10 +26,17 @@ from switchover.http.uri import URL, parse_url
 from switchover.tunnel.templated import check_templated_response, templated_request
 from switchover.tunnel.templates import ProxyTemplate
 
-__all__ = ["Asked", "FieldLines", "ProxyConnection", "ask", "open_proxy", "proxy_template"]
+__all__ = [
+    "Asked",
+    "FieldLines",
+    "ProxyConnection",
+    "ask",
+    "facts_of",
+    "open_proxy",
+    "proxy_template",
+]
 
 FieldLines = Fields | Mapping[str, str] | Iterable[tuple[str, str]]
-#: Something an answer's content can be read from, piece by piece.
 ProxyConnection = HTTP1ClientProtocol | HTTP2ClientProtocol
 #: Octets of a refusal's content that its exception carries.
 _REFUSAL_LIMIT = 64 * 1024
@@ -129,6 +137,11 @@ class _Choice(asyncio.Protocol):
             self.driver = HTTP1ClientProtocol(limits=self._limits)
         cast("asyncio.Transport", transport).set_protocol(self.driver)
         self.driver.connection_made(transport)
+
+
+def facts_of(driver: ProxyConnection, token: str) -> PeerFacts:
+    """Return what is known of the connection, with ``token`` at the end of its chain."""
+    return PeerFacts(driver.transport, (*driver.facts.chain, token))
 
 
 async def ask(

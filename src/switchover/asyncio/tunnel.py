@@ -8,16 +8,13 @@ the first that :meth:`Tunnel.read` returns.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
-import struct
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Self, cast
 
 from switchover.asyncio.deadlines import Deadline, Deadlines
 from switchover.asyncio.exchange import PeerFacts
-from switchover.asyncio.flow import WriteGate, end_writing
+from switchover.asyncio.flow import WriteGate, end_writing, reset_on_close
 from switchover.errors import LimitExceeded, TunnelBroken, TunnelClosed
 from switchover.http.messages import Request, Response
 
@@ -281,7 +278,7 @@ class Tunnel(asyncio.Protocol):
         if self._broken is None:
             self._broken = TunnelClosed("the tunnel has been aborted")
         if self._transport is not None:
-            _reset(self._transport)
+            reset_on_close(self._transport)
             self._transport.abort()
         self._wake()
 
@@ -383,11 +380,3 @@ class Tunnel(asyncio.Protocol):
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-
-
-def _reset(transport: asyncio.Transport) -> None:
-    """Let the end of ``transport`` be a TCP reset: a FIN would look like an end in order."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -12,6 +12,7 @@ from switchover.asyncio.templated_client import (
     FieldLines,
     ProxyConnection,
     ask,
+    facts_of,
     open_proxy,
     proxy_template,
 )
@@ -115,7 +116,9 @@ async def open_udp_tunnel(
 
 async def _ask(driver: ProxyConnection, asked: Asked, **options: Any) -> UdpTunnel:
     def make(event: Switched) -> UdpTunnel:
-        return UdpTunnel(event.request, event.response, facts=driver.facts, **options)
+        return UdpTunnel(
+            event.request, event.response, facts=facts_of(driver, CONNECT_UDP), **options
+        )
 
     # RFC 9931 §6.3: over HTTP/1.1 a client "MUST NOT" send UDP payloads before the 101; the
     # tunnel does not exist before, over HTTP/2 neither.
