@@ -39,6 +39,8 @@ ARROWS: dict[str, set[str]] = SANS_IO | {
     "proxy": BELOW | {"asyncio"},
     "diagnose": BELOW | {"asyncio"},
     "testing": BELOW,
+    "sync": BELOW | {"asyncio"},
+    "httpx": BELOW | {"asyncio", "sync"},
     "cli": BELOW | {"asyncio", "asgi", "proxy", "diagnose", "switchover"},
     "switchover": BELOW | {"asyncio", "asgi", "proxy", "diagnose"},
     "__main__": {"cli"},
