@@ -77,6 +77,7 @@ class Run:
             )
         except OSError as error:
             self.exit_code = CANNOT_START
+            self.exited.set()
             raise Refused(400, f"exec: {error}") from error
         self.process.resize(self.columns, self.rows)
         task = asyncio.create_task(self._carry(self.process))
