@@ -33,7 +33,12 @@ access = logging.getLogger("switchover.access")
 async def _answer_server_options(exchange: Exchange) -> None:
     # RFC 9110 §9.3.7: "An OPTIONS request with an asterisk ("*") as the request target applies
     # to the server in general rather than to a specific resource."
-    await exchange.send_response(Response(200, Fields([("Content-Length", "0")])), end=True)
+    fields = Fields([("Content-Length", "0")])
+    if exchange.facts.protected and exchange.facts.chain[-1] == "HTTP/1.1":
+        # RFC 2817 §3.2: this may have asked for TLS. Inside, libshout takes an answer that is
+        # silent about the connection for its end, and begins anew for ever.
+        fields.add("Connection", "keep-alive")
+    await exchange.send_response(Response(200, fields), end=True)
 
 
 async def not_found(exchange: Exchange) -> None:
