@@ -17,7 +17,16 @@ thread in the background for as long as anything is open; the decision is writte
 from __future__ import annotations
 
 from switchover.sync.client import Client, ClientResponse, switch
+from switchover.sync.reconnect import reconnecting
 from switchover.sync.tunnel import Tunnel
 from switchover.sync.websocket import WebSocket, connect
 
-__all__ = ["Client", "ClientResponse", "Tunnel", "WebSocket", "connect", "switch"]
+__all__ = [
+    "Client",
+    "ClientResponse",
+    "Tunnel",
+    "WebSocket",
+    "connect",
+    "reconnecting",
+    "switch",
+]
