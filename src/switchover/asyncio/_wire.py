@@ -13,7 +13,7 @@ socket if the transport is a plain one and has nothing queued, else through the 
 Waking: the task that waits for a message is resumed at once, inside the read callback, so that
 what it sends goes out with the same system call, and the loop need not go round once more.
 
-The file is longer than others because it is compiled as one: calls inside it are C calls.
+Longer than other files: it is compiled as one, so that calls inside it are C calls.
 """
 
 from __future__ import annotations
@@ -280,6 +280,8 @@ class Wire:
                     self._enqueue(events)
             finally:
                 self._in_wake = False
+        if machine._ending:
+            machine.settle()
         if machine._out or machine._pong is not None:
             self.flush()
         if machine._ending:

@@ -9,7 +9,7 @@ out of it; the payload of one that is not is collected in a storage of its own, 
 with what has come and never by what was announced. A frame is judged by its header: what must
 not come is refused before its payload is read.
 
-The file is longer than others because it is compiled as one: calls inside it are C calls.
+Longer than other files: it is compiled as one, so that calls inside it are C calls.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Payload octets and their key (RFC 6455 §5.3). The only file with pointers; see _masking_py."""
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
@@ -31,12 +31,9 @@ cpdef take(bytearray data, Py_ssize_t start, Py_ssize_t stop, bint masked, bint 
     return payload
 
 cpdef bytes mask(bytes head, bytes payload, bytes key):
-    cdef Py_ssize_t start = PyBytes_GET_SIZE(head), size = PyBytes_GET_SIZE(payload)
-    if PyBytes_GET_SIZE(key) != 4:
+    if len(key) != 4:
         raise ValueError("a key has four octets")
-    cdef bytes frame = PyBytes_FromStringAndSize(NULL, start + 4 + size)
-    cdef char *target = PyBytes_AS_STRING(frame)
-    memcpy(target, PyBytes_AS_STRING(head), start)
-    memcpy(target + start, PyBytes_AS_STRING(key), 4)
-    _xor(target + start + 4, PyBytes_AS_STRING(payload), size, PyBytes_AS_STRING(key))
+    cdef bytes frame = head + key + payload
+    cdef char *target = PyBytes_AS_STRING(frame) + len(head) + 4
+    _xor(target, target, len(payload), PyBytes_AS_STRING(key))
     return frame
