@@ -1,8 +1,9 @@
 """A print server of ours with one printer on it, as far as the clients of CUPS need one.
 
-``ipp_printer.py CERTIFICATE [required]`` switches to TLS for who asks, and with ``required``
-serves IPP inside TLS only. Each exchange is noted on a line of ``GET /log``: what the connection
-had been through, the method, the target, and the operation of IPP.
+``ipp_printer.py CERTIFICATE [required] [advertise]`` switches to TLS for who asks; with
+``required`` it serves IPP inside TLS only, with ``advertise`` every answer names TLS. Each exchange
+is noted on a line of ``GET /log``: what the connection had been through, the method, the target,
+and the operation of IPP (0 for anything else, such as the stream of a radio station).
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ async def serve_ipp(exchange: Exchange) -> None:
     content = b""
     while piece := await exchange.receive_content():
         content += piece
-    if request.path == "/log":
+    if request.path == "/log" and request.method == "GET":
         await exchange.send_response(Response.text(200, "\n".join(LOG)), end=True)
         return
     operation, request_id = struct.unpack(">HI", content[2:8]) if len(content) >= 8 else (0, 0)
@@ -87,7 +88,9 @@ async def main() -> None:
     context = server_context()
     context.load_cert_chain(sys.argv[1])
     required = ["/"] if "required" in sys.argv else []
-    async with Server(serve_ipp, tls(context, required=required)) as server:
+    advertise = ["TLS/1.2", "HTTP/1.1"] if "advertise" in sys.argv else []
+    upgrades = tls(context, required=required)
+    async with Server(serve_ipp, upgrades, advertise=advertise) as server:
         await server.start()
         print(f"ready {server.port}\n", flush=True)
         await server.serve_forever()
