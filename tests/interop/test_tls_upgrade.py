@@ -1,4 +1,4 @@
-"""RFC 2817 with real clients: those of CUPS, libshout and OpenSSL; and curl, which knows none of it.
+"""RFC 2817 with real clients: those of CUPS, libshout and OpenSSL; and curl, which knows nothing.
 
 ``peers/ipp_printer.py`` is a print server on our server. Nothing leaves loopback, and what a client
 remembers (CUPS: certificates) goes to a folder of the test.
