@@ -251,6 +251,8 @@ class Lifecycle(Wire):
         raise self._closed_error()
 
     def _closed_error(self) -> ConnectionClosed:
+        # Whoever asks for more has answered what came: the Close that is due can go.
+        self.machine.settle()
         error = self.machine.closed_error()
         error.__cause__ = self._lost or self.machine.error
         return error
@@ -322,13 +324,13 @@ class Lifecycle(Wire):
 
     def pause_writing(self) -> None:
         """Make :meth:`send` wait: the transport's buffer is over its high mark."""
-        self._writing_paused = True
+        self._writing_paused = self._machine.pongs_held = True
         if self._gate is not None:
             self._gate.close()
 
     def resume_writing(self) -> None:
         """Let :meth:`send` go on: the transport's buffer has drained."""
-        self._writing_paused = False
+        self._writing_paused = self._machine.pongs_held = False
         if self._gate is not None:
             self._gate.open()
         if self._machine._pong is not None:

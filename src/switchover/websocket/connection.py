@@ -53,6 +53,8 @@ __all__ = ["Connection", "Side", "State"]
 _CLOSE = 0x88
 _PING = 0x89
 _PONG = 0x8A
+#: With more octets than this to be sent, only the latest ping is answered.
+_MANY_PONGS = 4096
 
 
 class Side(Enum):
@@ -84,10 +86,12 @@ class Connection(Framing):
     """
 
     __slots__ = (
+        "_due",
         "_error",
         "_finished",
         "_received",
         "_sent",
+        "pongs_held",
         "side",
         "state",
         "subprotocol",
@@ -118,6 +122,9 @@ class Connection(Framing):
         self._sent: tuple[int, str] | None = None
         self._error: RemoteProtocolError | None = None
         self._finished = False
+        self._due: bytes | None = None
+        #: Set by a driver whose peer does not read: then only the latest ping is answered.
+        self.pongs_held = False
 
     # Facts.
 
@@ -178,7 +185,7 @@ class Connection(Framing):
         self.state = State.CLOSED
         self._finished = self._ending = True
         self._sendable = self._receiving = False
-        self._pong = None
+        self._pong = self._due = None
 
     def events_received(self) -> list[Event]:
         """Return what has happened since the last call, in order."""
@@ -194,6 +201,7 @@ class Connection(Framing):
 
     def data_to_send(self) -> list[bytes]:
         """Return the octets to send since the last call."""
+        self.settle()
         if self._pong is not None:
             self._send_pong()
         out: list[bytes] = self._out
@@ -249,16 +257,24 @@ class Connection(Framing):
         if opcode == 0x9:
             # RFC 6455 §5.5.2: "Upon receipt of a Ping frame, an endpoint MUST send a Pong
             # frame in response, unless it already received a Close frame."
-            # §5.5.3: "If an endpoint receives a Ping frame and has not yet sent Pong frame(s)
-            # in response to previous Ping frame(s), the endpoint MAY elect to send a Pong frame
-            # for only the most recently processed Ping frame." So a flood costs one frame.
             if self._sendable:
-                self._pong = payload
+                self._answer_ping(payload)
             self._events.append(Ping(payload))
         elif opcode == 0xA:
             self._events.append(Pong(payload))
         else:
             self._receive_close(payload)
+
+    def _answer_ping(self, payload: bytes) -> None:
+        # RFC 6455 §5.5.3: "If an endpoint receives a Ping frame and has not yet sent Pong
+        # frame(s) in response to previous Ping frame(s), the endpoint MAY elect to send a Pong
+        # frame for only the most recently processed Ping frame." Each ping has its pong, then,
+        # as long as little is waiting to be sent; a flood costs no more than one frame.
+        if self.pongs_held or self._out_size > _MANY_PONGS:
+            self._pong = payload
+        else:
+            self._pong = None
+            self._write(_PONG, payload)
 
     def _receive_close(self, body: bytes) -> None:
         try:
@@ -273,7 +289,7 @@ class Connection(Framing):
         # Close frame, the endpoint MUST send a Close frame in response. (When sending a Close
         # frame in response, the endpoint typically echos the status code it received.)"
         if self.state is State.OPEN:
-            self._send_close(body[:2])
+            self._due = body[:2]
         # RFC 6455 §7.1.1: the server "MUST close the underlying TCP connection immediately";
         # "the client SHOULD wait for the server to close the connection".
         self._finished = self._finished or self.side is Side.SERVER
@@ -286,7 +302,21 @@ class Connection(Framing):
         if self._error is None and self._receiving:
             self._error = error
             self._events.append(Failed(error))
-            self.fail(error.close_code, str(error))
+            self._receiving = False
+            if self.state is State.OPEN:
+                self._due = format_close(error.close_code, cut_reason(str(error)))
+            self._finished = self._ending = True
+
+    def settle(self) -> None:
+        """Send the Close frame that is due: the peer's was received, or a rule was broken.
+
+        It waits until the messages ahead of it have been seen, so that they can be answered
+        (§5.5.1: "An endpoint MAY delay sending a Close frame until its current message is
+        sent"). :meth:`data_to_send` does this by itself.
+        """
+        body, self._due = self._due, None
+        if body is not None and self.state is State.OPEN:
+            self._send_close(body)
 
     def _send_control(self, first: int, data: bytes) -> None:
         # RFC 6455 §5.5: "All control frames MUST have a payload length of 125 bytes or less".
