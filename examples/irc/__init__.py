@@ -1,0 +1,1 @@
+"""An IRC-like protocol on a switched connection: the worked example of docs/tutorial/irc.md."""
