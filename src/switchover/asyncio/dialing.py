@@ -7,8 +7,9 @@ import os
 import socket
 import ssl as ssl_module
 import weakref
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -18,7 +19,15 @@ from switchover.asyncio.tls import client_context
 from switchover.errors import DeadlineExceeded
 from switchover.http.uri import URL
 
-__all__ = ["Route", "connecting_turn", "default_context", "limit_time", "open_connection"]
+__all__ = [
+    "PhaseLimit",
+    "Route",
+    "connecting_turn",
+    "default_context",
+    "limit_time",
+    "open_connection",
+    "own_limits",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +111,68 @@ async def connecting_turn(url: URL) -> AsyncIterator[None]:
             locks.pop(key, None)
 
 
+class PhaseLimit:
+    """A limit for one phase of one request, in the place of the client's own.
+
+    ``seconds`` may be ``None``: no limit. :meth:`restart` starts it anew, from any thread.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self.seconds = seconds
+        self._running: tuple[asyncio.AbstractEventLoop, asyncio.Timeout] | None = None
+
+    def restart(self) -> None:
+        """Give the phase its whole time again, if it is under way."""
+        running = self._running
+        if running is not None:
+            running[0].call_soon_threadsafe(self._restart)
+
+    def enter(self, limit: asyncio.Timeout) -> None:
+        """Take note that the phase has begun, and what ends it."""
+        self._running = asyncio.get_running_loop(), limit
+
+    def leave(self) -> None:
+        """Take note that the phase is over."""
+        self._running = None
+
+    def _restart(self) -> None:
+        if self._running is not None and self.seconds is not None:
+            loop, limit = self._running
+            if not limit.expired():
+                limit.reschedule(loop.time() + self.seconds)
+
+
+_own_limits: ContextVar[Mapping[str, PhaseLimit]] = ContextVar("own_limits")
+
+
+@contextmanager
+def own_limits(limits: Mapping[str, PhaseLimit]) -> Iterator[None]:
+    """Let what is started in the block, in this task or thread, take ``limits`` by phase."""
+    token = _own_limits.set(limits)
+    try:
+        yield
+    finally:
+        _own_limits.reset(token)
+
+
 @asynccontextmanager
 async def limit_time(phase: str, seconds: float | None) -> AsyncIterator[None]:
-    """Raise :class:`DeadlineExceeded` if the block takes longer than ``seconds``."""
-    if seconds is None:
+    """Raise :class:`DeadlineExceeded` if the block takes longer than ``seconds``.
+
+    :func:`own_limits` take precedence.
+    """
+    own = _own_limits.get({}).get(phase) or PhaseLimit(seconds)
+    if own.seconds is None:
         yield
         return
-    limit = asyncio.timeout(seconds)
+    limit = asyncio.timeout(own.seconds)
     try:
         async with limit:
+            own.enter(limit)
             yield
     except TimeoutError as error:
         if limit.expired():
-            raise DeadlineExceeded(phase, seconds) from error
+            raise DeadlineExceeded(phase, own.seconds) from error
         raise
+    finally:
+        own.leave()
