@@ -18,7 +18,9 @@ from pathlib import Path
 from setuptools import Extension, setup
 
 SOURCES = {
+    "switchover.http._fields_c": "src/switchover/http/_fields.py",
     "switchover.http._head_c": "src/switchover/http/_head.py",
+    "switchover.http._server_c": "src/switchover/http/_server.py",
     "switchover.http2._hpack_c": "src/switchover/http2/_hpack.py",
     "switchover.websocket._framing_c": "src/switchover/websocket/_framing.py",
     "switchover.asyncio._wire_c": "src/switchover/asyncio/_wire.py",

@@ -99,13 +99,14 @@ def test_both_builds_read_alike(octets, kind, places):
     assert outcome(compiled.HeadParser, kind, pieces) == outcome(_head.HeadParser, kind, pieces)
 
 
+@pytest.mark.parametrize("module", ["fields", "head", "server"])
 @pytest.mark.parametrize(
     ("pure", "expected"),
     [("1", "False"), pytest.param("0", "True", marks=needs_build)],
 )
-def test_the_build_can_be_chosen(pure, expected):
+def test_the_build_can_be_chosen(pure, expected, module):
     """SWITCHOVER_PURE_PYTHON=1 forces the source; else the compiled build is taken."""
-    program = "from switchover.http.head import COMPILED; print(COMPILED)"
+    program = f"from switchover.http.{module} import COMPILED; print(COMPILED)"
     environment = os.environ | {
         "SWITCHOVER_PURE_PYTHON": pure,
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),

@@ -189,3 +189,18 @@ def test_equality_disregards_the_case_of_names_only():
     assert Fields({"A": "x"}) != Fields({"a": "X"})
     assert Fields() != []
     assert repr(Fields({"A": "x"})) == "Fields([(b'A', b'x')])"
+
+
+def test_names_are_compared_by_ascii_case_only():
+    """RFC 9110 §5.1: names are ASCII tokens; the Kelvin sign is not the letter k."""
+    fields = Fields.from_octets([(b"KEY", b"1"), (b"key", b"2"), (b"hOST", b"h")])
+    assert fields.get_all("Key") == fields.get_all(b"kEY".decode()) == ["1", "2"]
+    assert "\u212aey" not in fields
+    assert fields["Host"] == "h"
+
+
+def test_any_number_of_names_can_be_looked_up():
+    fields = Fields({f"X-{number}": str(number) for number in range(2000)})
+    for number in range(2000):
+        assert fields[f"x-{number}"] == str(number)
+        assert f"y-{number}" not in fields

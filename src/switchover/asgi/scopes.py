@@ -13,29 +13,13 @@ from urllib.parse import unquote
 from switchover.asgi.types import HTTPScope, TLSExtension, WebSocketScope
 from switchover.asyncio.exchange import Exchange, PeerFacts
 from switchover.http.messages import Request
+from switchover.http.names import LOWER_NAMES
 
 __all__ = ["http_scope", "websocket_scope"]
 
 #: 2.4: ``send`` raises ``OSError`` once the client has left; 2.5: ``reason`` in
 #: ``websocket.disconnect``.
 SPEC_VERSION = "2.5"
-
-# Lower-case names for the spellings that clients really send. The table is fixed, so no
-# peer can make it grow, and the scopes of all connections share these few objects.
-_COMMON_NAMES = """
-Accept Accept-Charset Accept-Encoding Accept-Language Authorization Cache-Control Connection
-Content-Encoding Content-Length Content-Type Cookie DNT Date Expect Forwarded Host If-Match
-If-Modified-Since If-None-Match If-Range If-Unmodified-Since Keep-Alive Origin Pragma Priority
-Range Referer Sec-CH-UA Sec-CH-UA-Mobile Sec-CH-UA-Platform Sec-Fetch-Dest Sec-Fetch-Mode
-Sec-Fetch-Site Sec-Fetch-User Sec-WebSocket-Extensions Sec-WebSocket-Key
-Sec-WebSocket-Protocol Sec-WebSocket-Version TE Trailer Transfer-Encoding Upgrade
-Upgrade-Insecure-Requests User-Agent Via X-Forwarded-For X-Forwarded-Host X-Forwarded-Proto
-X-Real-IP X-Request-ID X-Requested-With
-"""
-_LOWER: dict[bytes, bytes] = {}
-for _name in _COMMON_NAMES.encode("ascii").split():
-    _lower = _name.lower()
-    _LOWER[_name] = _LOWER[_lower] = _lower
 
 _TLS_VERSIONS = {
     "TLSv1": 0x0301,
@@ -122,7 +106,7 @@ def _target(request: Request, root_path: str) -> tuple[str, bytes, bytes]:
 
 
 def _headers(request: Request, *, underscore_names: bool) -> list[tuple[bytes, bytes]]:
-    common = _LOWER.get
+    common = LOWER_NAMES.get
     # RFC 9110 §17.10: applications that turn names into variables (CGI, WSGI, Django) map
     # "X_Forwarded_For" and "X-Forwarded-For" to one and the same.
     headers = [

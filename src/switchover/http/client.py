@@ -39,6 +39,7 @@ from switchover.http.framing import CHUNKED
 from switchover.http.head import RESPONSE, HeadParser
 from switchover.http.held import HeldOctets
 from switchover.http.limits import Limits
+from switchover.http.lists import connection_options
 from switchover.http.messages import Request, Response
 from switchover.http.targets import read_host
 from switchover.http.writing import request_head
@@ -282,7 +283,7 @@ class ClientConnection:
         request = self._request
         assert request is not None  # state HEAD has one
         head = self._parser
-        options = framing.connection_options(head.connection)
+        options = connection_options(head.connection)
         fields = Fields.from_octets(head.lines)
         if head.version == "1.0" and options:
             framing.drop_named_fields(fields, options)

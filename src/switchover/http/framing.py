@@ -7,12 +7,10 @@ from switchover.http.escaping import show
 from switchover.http.fields import Fields
 from switchover.http.grammar import CONTENT_LENGTH, TOKEN
 from switchover.http.head import HeadParser
-from switchover.http.lists import split_list
 
 __all__ = [
     "CHUNKED",
     "UNTIL_CLOSE",
-    "connection_options",
     "drop_named_fields",
     "parse_content_length",
     "persists",
@@ -30,29 +28,6 @@ UNTIL_CLOSE = -2
 _KNOWN_CODINGS = frozenset(
     ("chunked", "compress", "deflate", "gzip", "identity", "x-compress", "x-gzip")
 )
-
-_USUAL_OPTIONS = {
-    spelling.encode(): frozenset(spelling.lower().split(", "))
-    for spelling in (
-        "close",
-        "keep-alive",
-        "Keep-Alive",
-        "upgrade",
-        "Upgrade",
-        "keep-alive, Upgrade",
-    )
-}
-_NO_OPTIONS: frozenset[str] = frozenset()
-
-
-def connection_options(value: bytes | None) -> frozenset[str]:
-    """Return the options of a combined Connection value, in lower case."""
-    if value is None:
-        return _NO_OPTIONS
-    usual = _USUAL_OPTIONS.get(value)
-    if usual is not None:
-        return usual
-    return frozenset(option.lower() for option in split_list(value.decode("latin-1")))
 
 
 def persists(version: str, options: frozenset[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
 
 from switchover.errors import RemoteProtocolError
@@ -103,6 +104,15 @@ def _comparable(host: str) -> str:
 
 
 def _valid_host(host: bytes) -> bool:
+    return _valid_remembered(host) if len(host) <= _REMEMBERED_LENGTH else _valid(host)
+
+
+# A server has few names: received ones up to this length are remembered after a look at them,
+# and no peer can fill memory with 256 short strings.
+_REMEMBERED_LENGTH = 64
+
+
+def _valid(host: bytes) -> bool:
     match = HOST.fullmatch(host)
     if not match:
         return False
@@ -116,6 +126,9 @@ def _valid_host(host: bytes) -> bool:
     except AddressValueError:
         return False
     return True
+
+
+_valid_remembered = lru_cache(maxsize=256)(_valid)
 
 
 def _bad_target(target: str, rule: str) -> RemoteProtocolError:
