@@ -145,7 +145,11 @@ async def _secure(exchange: Exchange) -> None:
     if exchange.facts.protected:
         await _answer(exchange, 200, "secure")
     else:
-        await _answer(exchange, 404, "Not Found: this server was started without TLS.\n")
+        await _answer(
+            exchange,
+            404,
+            "Not Found: this is served inside TLS, and this server has no TLS upgrade.\n",
+        )
 
 
 async def _body(exchange: Exchange) -> None:

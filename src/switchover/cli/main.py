@@ -25,7 +25,7 @@ def _version() -> str:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(message=_version())
+@click.version_option(switchover.__version__, message=_version())
 def main() -> None:
     """Switch protocols over HTTP: serve, connect, and see what a server switches to."""
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import re
 import signal
+import socket
+import ssl
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
@@ -13,7 +17,7 @@ import click
 
 from switchover.errors import SwitchoverError
 
-__all__ = ["fail", "loop_factory", "run", "until_stopped"]
+__all__ = ["fail", "in_one_sentence", "loop_factory", "run", "stop_signal"]
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -36,8 +40,29 @@ def run(main: Coroutine[Any, Any, int]) -> NoReturn:
     except SwitchoverError as error:
         fail(str(error))
     except OSError as error:
-        fail(str(error))
+        fail(in_one_sentence(error))
     sys.exit(code)
+
+
+def in_one_sentence(error: OSError) -> str:
+    """Say what went wrong with a connection or a file, without the words of an errno."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the server's certificate is not accepted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {(error.reason or str(error)).replace('_', ' ').lower()}"
+    if isinstance(error, socket.gaierror):
+        return f"cannot find the host: {error.strerror}"
+    if isinstance(error, ConnectionRefusedError):
+        return f"connection refused{_where(error)}"
+    if error.errno is not None and error.filename is not None:
+        return f"{error.filename}: {os.strerror(error.errno)}"
+    return str(error) or type(error).__name__
+
+
+def _where(error: OSError) -> str:
+    # asyncio writes "Connect call failed ('127.0.0.1', 9)"; a Unix socket's path is left out.
+    found = re.search(r"\('([^']+)', (\d+)", str(error))
+    return f" by {found[1]} port {found[2]}" if found else ": nobody listens there"
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
@@ -46,11 +71,11 @@ def fail(message: str, code: int = 1) -> NoReturn:
     sys.exit(code)
 
 
-async def until_stopped() -> None:
-    """Return at the first SIGINT or SIGTERM."""
+def stop_signal() -> asyncio.Event:
+    """Return what the first SIGINT or SIGTERM sets; from now on they end nothing themselves."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C is an exception there
             loop.add_signal_handler(number, stopped.set)
-    await stopped.wait()
+    return stopped

@@ -16,7 +16,7 @@ from switchover.asyncio.settings import ServerSettings, Timeouts
 from switchover.asyncio.tls import server_context
 from switchover.cli.certificate import make_certificate
 from switchover.cli.demonstration import ECHO_LIMIT, Demonstration, echo, shout
-from switchover.cli.running import fail, run, until_stopped
+from switchover.cli.running import fail, run, stop_signal
 
 __all__ = ["serve"]
 
@@ -104,9 +104,10 @@ async def _serve(app: Any, options: dict[str, Any]) -> int:
         server = _demonstration(context, settings, tls_from_start=tls_from_start)
     else:
         server = _application_server(app, context, settings, options)
+    stopped = stop_signal()  # before the first line: whoever reads it may send a signal
     async with server:
         await _listen(server, context if tls_from_start else None, options)
-        await until_stopped()
+        await stopped.wait()
         click.echo("Closing …", err=True)
     return 0
 

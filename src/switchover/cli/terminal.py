@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import click
 
@@ -28,19 +28,36 @@ class StandardInput:
         threading.Thread(target=self._read, daemon=True, name="standard input").start()
 
     def _read(self) -> None:
-        stream = sys.stdin.buffer
-        while True:
-            data = stream.readline() if self._lines else os.read(stream.fileno(), 65536)
-            try:
-                asyncio.run_coroutine_threadsafe(self._queue.put(data), self._loop).result()
-            except (RuntimeError, asyncio.CancelledError):
-                return  # the event loop has ended
-            if not data:
+        for piece in _typed_lines() if self._lines else _pieces():
+            if not self._put(piece):
                 return
+        self._put(b"")
+
+    def _put(self, data: bytes) -> bool:
+        try:
+            asyncio.run_coroutine_threadsafe(self._queue.put(data), self._loop).result()
+        except (RuntimeError, asyncio.CancelledError):
+            return False  # the event loop has ended
+        return True
 
     async def read(self) -> bytes:
         """Return the next line (or piece), ``b""`` at the end of the input."""
         return await self._queue.get()
+
+
+def _pieces() -> Iterator[bytes]:
+    # Not through sys.stdin: a thread that holds its lock when the process ends is fatal.
+    while data := os.read(sys.stdin.fileno(), 65536):
+        yield data
+
+
+def _typed_lines() -> Iterator[bytes]:
+    held = b""
+    for piece in _pieces():
+        *whole, held = (held + piece).split(b"\n")
+        yield from (line + b"\n" for line in whole)
+    if held:
+        yield held
 
 
 def write(data: bytes) -> None:

@@ -6,11 +6,13 @@ that a careful client would send, and says for each what became of it.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from ssl import SSLContext
 
 from switchover.asyncio.dialing import Route
+from switchover.asyncio.tls import client_context
+from switchover.diagnose.http2 import ask_in_http2
 from switchover.diagnose.recording import Transcript, ask
 from switchover.errors import ProtocolError, RemoteProtocolError, SwitchError
 from switchover.http.fields import Fields
@@ -33,7 +35,8 @@ _Check = Callable[[Request, Response], str]
 class Finding:
     """What became of one offer.
 
-    ``verdict`` is ``"switches"``, ``"declines"`` (an ordinary answer, as if nothing had been
+    ``verdict`` is ``"answers"`` (to a request without an offer), ``"switches"``, ``"speaks"``
+    (HTTP/2 from the first octet), ``"declines"`` (an ordinary answer, as if nothing had been
     offered), ``"requires"`` (426), ``"refuses"`` (another error), ``"violates"`` (the answer
     breaks a rule) or ``"silent"``. ``kept`` says whether the connection stayed usable after
     an answer without a switch; a switch leaves it ``None``.
@@ -48,23 +51,35 @@ class Finding:
     transcript: Transcript
 
 
+def _verifying(alpn: Sequence[str]) -> SSLContext:
+    return client_context(alpn=alpn)
+
+
 async def probe(
     url: str,
     *,
     offers: Sequence[str] = (),
     route: Route | None = None,
     seconds: float = 5.0,
+    contexts: Callable[[Sequence[str]], SSLContext] = _verifying,
 ) -> AsyncIterator[Finding]:
     """Offer each protocol to the server of ``url``; yield a :class:`Finding` for each.
 
-    ``offers`` are further upgrade tokens. Raises :class:`LocalProtocolError` for a URL or a
-    token that cannot be, :class:`OSError` if the server cannot be reached.
+    ``offers`` are further upgrade tokens. ``contexts`` makes the TLS context that offers the
+    given protocols by ALPN (by default one that verifies). Raises :class:`LocalProtocolError`
+    for a URL or a token that cannot be, :class:`OSError` if the server cannot be reached.
     """
     target = parse_url(url)
     way = route or Route()
+    if target.secure:
+        way = way.with_context(contexts(["http/1.1"]))
     for name, request, check in _attempts(target, offers):
         transcript = await ask(target, request, way, check=check, seconds=seconds)
         yield _judge(name, request, transcript)
+    if target.secure:
+        way = way.with_context(contexts(["h2", "http/1.1"]))
+    transcript = await ask_in_http2(target, way, seconds=seconds)
+    yield _judge_http2("ALPN" if target.secure else "HTTP/2 prior knowledge", target, transcript)
 
 
 def _attempts(url: URL, offers: Sequence[str]) -> list[tuple[str, Request, _Check | None]]:
@@ -137,6 +152,27 @@ def _judge(name: str, request: Request, transcript: Transcript) -> Finding:
     return Finding(name, verdict, status, transcript.protocol, kept, detail, transcript)
 
 
+def _judge_http2(name: str, url: URL, transcript: Transcript) -> Finding:
+    status = transcript.response.status if transcript.response is not None else None
+    protocol, kept = transcript.protocol, transcript.kept
+    if protocol is not None:
+        verdict = "speaks"
+        detail = "selects h2" if url.secure else ""
+    elif url.secure and transcript.alpn != "h2":
+        verdict, kept = "declines", True
+        detail = f"selects {transcript.alpn}" if transcript.alpn else "selects nothing"
+    elif transcript.received.startswith(b"HTTP/1."):
+        line = transcript.received.split(b"\r\n", 1)[0].decode("latin-1")
+        verdict, detail = "declines", f"answers {line}"
+    elif transcript.error is not None:
+        verdict, detail = "violates", _error_detail(transcript.error)
+    elif transcript.closed:
+        verdict, detail = "declines", "closes the connection"
+    else:
+        verdict, detail = "silent", "no answer came"
+    return Finding(name, verdict, status, protocol, kept, detail, transcript)
+
+
 def _switched_detail(transcript: Transcript) -> str:
     behind = len(transcript.trailing_data)
     return f"{behind} octets came with the 101" if behind else ""
@@ -153,10 +189,3 @@ def _advertised(response: Response) -> str:
 
 def _first_line(response: Response) -> str:
     return response.content[:200].decode("utf-8", "replace").strip().partition("\n")[0]
-
-
-def reachable(error: BaseException) -> str:
-    """Say in one sentence why a server could not be reached."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not accepted: {error.verify_message}"
-    return str(error) or type(error).__name__

@@ -20,7 +20,7 @@ from switchover.http.events import (
 from switchover.http.messages import Request, Response
 from switchover.http.uri import URL
 
-__all__ = ["Recorder", "Transcript", "ask"]
+__all__ = ["Recorder", "Transcript", "ask", "connect", "note"]
 
 #: Octets kept of each direction, and read of an answer.
 LIMIT = 64 * 1024
@@ -32,7 +32,9 @@ class Transcript:
 
     ``response`` is the final response or the 101, ``interim`` what came before it. ``kept``
     says whether the connection could carry another request. ``error`` is what the answer did
-    wrong.
+    wrong. ``alpn`` is the protocol that the TLS handshake selected, ``closed`` that the peer
+    closed the connection. ``sent`` and ``received``
+    are what was inside TLS, 64 KiB of each at most.
     """
 
     sent: bytes = b""
@@ -43,6 +45,8 @@ class Transcript:
     trailing_data: bytes = b""
     kept: bool = False
     error: ProtocolError | None = None
+    alpn: str | None = None
+    closed: bool = False
 
 
 class Recorder(asyncio.Protocol):
@@ -72,6 +76,18 @@ class Recorder(asyncio.Protocol):
         return data
 
 
+async def connect(url: URL, route: Route, *, seconds: float) -> tuple[asyncio.Transport, Recorder]:
+    """Connect to the server of ``url``. Raises :class:`OSError` if there is no connection."""
+    try:
+        async with asyncio.timeout(seconds):
+            transport, recorder = await open_connection(url, route, Recorder)
+    except TimeoutError as error:
+        where = f"{url.host} port {url.port}"
+        raise TimeoutError(f"no connection to {where} within {seconds:g} s") from error
+    assert isinstance(recorder, Recorder)
+    return transport, recorder
+
+
 async def ask(
     url: URL,
     request: Request,
@@ -85,9 +101,7 @@ async def ask(
     ``check`` judges a 101. Raises :class:`OSError` if there is no connection; a peer that
     does not answer within ``seconds`` leaves a transcript without response.
     """
-    async with asyncio.timeout(seconds):
-        transport, recorder = await open_connection(url, route, Recorder)
-    assert isinstance(recorder, Recorder)
+    transport, recorder = await connect(url, route, seconds=seconds)
     machine = ClientConnection()
     machine.send_request(request, end=True, switch=check)
     transcript = Transcript(sent=b"".join(machine.data_to_send()))
@@ -98,6 +112,7 @@ async def ask(
     except TimeoutError:
         pass
     finally:
+        transcript.closed = recorder.eof
         transport.abort()
     transcript.received = bytes(recorder.received)
     return transcript
@@ -115,22 +130,25 @@ async def _read_answer(
 
 
 def _take_events(machine: ClientConnection, transcript: Transcript) -> bool:
+    return any([note(event, transcript, machine.reusable) for event in machine.events_received()])
+
+
+def note(event: object, transcript: Transcript, reusable: Callable[[], bool]) -> bool:
     """Note what has happened; return whether the answer is complete."""
-    for event in machine.events_received():
-        if isinstance(event, InterimResponseReceived):
-            transcript.interim = (*transcript.interim, event.response)
-        elif isinstance(event, ResponseReceived):
-            transcript.response = event.response
-        elif isinstance(event, ContentReceived) and transcript.response is not None:
-            transcript.response.content += event.data
-        elif isinstance(event, Switched):
-            transcript.response, transcript.protocol = event.response, event.protocol
-            transcript.trailing_data = event.trailing_data
-            return True
-        elif isinstance(event, Failed):
-            transcript.error = event.error
-            return True
-        elif isinstance(event, MessageComplete):
-            transcript.kept = machine.reusable()
-            return True
+    if isinstance(event, InterimResponseReceived):
+        transcript.interim = (*transcript.interim, event.response)
+    elif isinstance(event, ResponseReceived):
+        transcript.response = event.response
+    elif isinstance(event, ContentReceived) and transcript.response is not None:
+        transcript.response.content += event.data
+    elif isinstance(event, Switched):
+        transcript.response, transcript.protocol = event.response, event.protocol
+        transcript.trailing_data = event.trailing_data
+        return True
+    elif isinstance(event, Failed):
+        transcript.error = event.error
+        return True
+    elif isinstance(event, MessageComplete):
+        transcript.kept = reusable()
+        return True
     return False
