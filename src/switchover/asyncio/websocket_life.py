@@ -324,13 +324,13 @@ class Lifecycle(Wire):
 
     def pause_writing(self) -> None:
         """Make :meth:`send` wait: the transport's buffer is over its high mark."""
-        self._writing_paused = self._machine.pongs_held = True
+        self._writing_paused = self.machine.pongs_held = True
         if self._gate is not None:
             self._gate.close()
 
     def resume_writing(self) -> None:
         """Let :meth:`send` go on: the transport's buffer has drained."""
-        self._writing_paused = self._machine.pongs_held = False
+        self._writing_paused = self.machine.pongs_held = False
         if self._gate is not None:
             self._gate.open()
         if self._machine._pong is not None:

@@ -133,6 +133,10 @@ class Framing:
     def _refuse(self, error: RemoteProtocolError) -> None:
         raise NotImplementedError
 
+    def settle(self) -> None:
+        """Put what is due at the end of the connection into the output."""
+        raise NotImplementedError
+
     def _why_not_sendable(self) -> LocalProtocolError:
         raise NotImplementedError
 
