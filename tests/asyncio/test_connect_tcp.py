@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from switchover.asyncio.connect_handler import one_user
+from switchover.asyncio.connect_handler import ConnectHandler, one_user
 from switchover.asyncio.connect_tcp import connect_tcp, tcp_tunnel
 from switchover.asyncio.dialing import Route
 from switchover.asyncio.server import Server
@@ -159,6 +159,20 @@ async def test_final_data_behind_early_data(raw: Any) -> None:
         answer = await connection.rest()
     assert answer.endswith(encode_capsule(FINAL_DATA, b""))
     assert re.sub(rb"[^a-z ]", b"", answer) == b"all of itbye"
+
+
+async def test_everything_at_once_through_connect(raw: Any) -> None:
+    """CON-05, CON-10: octets and FIN that came before the dial go out in that order."""
+    policy = DestinationPolicy(ports=None, networks=["127.0.0.0/8"])
+    async with service(echo) as port, Server(connect=ConnectHandler(policy)) as server:
+        await server.start()
+        async with raw(server) as connection:
+            target = f"127.0.0.1:{port}"
+            head = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n"
+            await connection.send(head.encode() + b"all of it")
+            connection.writer.write_eof()
+            assert (await connection.head()).startswith(b"HTTP/1.1 200 ")
+            assert await connection.rest() == b"all of itbye"
 
 
 @VERSIONS

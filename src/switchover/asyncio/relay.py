@@ -100,6 +100,7 @@ class RelayEnd(asyncio.Protocol):
         "_early",
         "_eof",
         "_started",
+        "_write",
         "ended",
         "lost",
         "octets",
@@ -119,6 +120,8 @@ class RelayEnd(asyncio.Protocol):
         self._eof = False
         self._started = False
         self._early: list[bytes] = []
+        # Where octets go now: they come by the million, and are not asked questions.
+        self._write: Callable[[bytes], object] = self._early.append
 
     def shutdown(self) -> None:
         """End the relay in order."""
@@ -134,23 +137,23 @@ class RelayEnd(asyncio.Protocol):
         """Begin to read, with what had arrived before first."""
         self._started = True
         early, self._early = self._early, []
+        onward = self.other.transport
+        if onward is not None and not (self.other.lost or self.other.ended):
+            self._write = onward.write
+        else:
+            self._write = _discard
         for data in early:
-            self._pass_on(data)
-        if self.transport is not None and not self.lost:
+            self._write(data)
+        if self.transport is None or self.lost:
+            return
+        if self._eof and not self.eof_received():
+            self.transport.close()
+        elif not self._eof:
             self.transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         self.octets += len(data)
-        if self._started:
-            self._pass_on(data)
-        else:
-            self._early.append(data)
-
-    def _pass_on(self, data: bytes) -> None:
-        transport = self.other.transport
-        # After a shutdown what still comes has nowhere to go.
-        if transport is not None and not (self.other.lost or self.other.ended):
-            transport.write(data)
+        self._write(data)
 
     def pause_writing(self) -> None:
         if self.other.transport is not None:
@@ -163,10 +166,15 @@ class RelayEnd(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._eof = True
+        if not self._started:
+            return self._stays_open()  # passed on behind what came before it
         self.other.end()
         if self.other._eof:
             return False
         self.relay.ending()
+        return self._stays_open()
+
+    def _stays_open(self) -> bool:
         return self.transport is not None and self.transport.can_write_eof()
 
     def end(self) -> None:
@@ -175,6 +183,8 @@ class RelayEnd(asyncio.Protocol):
         if transport is None or self.lost or self.ended or transport.is_closing():
             return
         self.ended = True
+        # After a shutdown what still comes has nowhere to go.
+        self.other._write = _discard
         if self._eof or not transport.can_write_eof():
             transport.close()
         else:
@@ -182,6 +192,7 @@ class RelayEnd(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.lost = True
+        self.other._write = _discard
         transport = self.other.transport
         if transport is not None and not self.other.lost:
             # RFC 9110 §9.3.6: "any outstanding data that came from the closed side" is sent.
@@ -191,3 +202,7 @@ class RelayEnd(asyncio.Protocol):
                 reset_on_close(transport)
                 transport.abort()
         self.relay.ended()
+
+
+def _discard(data: bytes) -> None:
+    """Take what has nowhere to go."""
