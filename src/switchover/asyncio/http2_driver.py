@@ -130,11 +130,16 @@ class HTTP2Protocol(asyncio.BufferedProtocol):
         ``octets`` of content are new in it; when there are many they are written now, so that
         whoever comes next sees that the transport is congested.
         """
+        if self._over:
+            return
         self._unsent += octets
-        if (self._unsent > _MUCH or self.alone) and self._transport and not self._pumping:
-            if not self._over:
+        if self._pumping:
+            # Written when all events have been met, unless it is much.
+            if self._unsent > _MUCH:
                 self._flush()
-        elif not (self._sending or self._pumping or self._over):
+        elif (self._unsent > _MUCH or self.alone) and self._transport:
+            self._flush()
+        elif not self._sending:
             self._sending = True
             self._loop.call_soon(self._send)
 

@@ -22,6 +22,7 @@ from switchover.asyncio.http2_settings import new_machine
 from switchover.asyncio.http2_stream import StreamTransport, reset_error
 from switchover.asyncio.reports import Report
 from switchover.asyncio.switching import Switching
+from switchover.asyncio.workers import Workers
 from switchover.errors import Disconnected, LocalProtocolError, TunnelBroken
 from switchover.http.events import (
     ContentReceived,
@@ -79,6 +80,7 @@ class HTTP2ServerProtocol(HTTP2Protocol):
         )
         self._exchanges: dict[int, HTTP2Exchange] = {}
         self._selections: dict[int, Select] = {}
+        self._workers = Workers(server, loop)
         # When a stream was last in use, and the timer that looks at it.
         self._used = 0.0
         self._idle: Deadline | None = None
@@ -101,6 +103,7 @@ class HTTP2ServerProtocol(HTTP2Protocol):
         self._disarm()
         self.server.dismiss(self)
         self._leave_all(error)
+        self._workers.close()
 
     def _leave_all(self, error: Exception | None) -> None:
         for exchange in list(self._exchanges.values()):
@@ -335,7 +338,7 @@ class HTTP2ServerProtocol(HTTP2Protocol):
         return exchange
 
     def _run(self, exchange: HTTP2Exchange, handler: Handler) -> None:
-        self.server.spawn(self._handle(exchange, handler), self._loop)
+        self._workers.run(self._handle(exchange, handler))
 
     async def _handle(self, exchange: HTTP2Exchange, handler: Handler) -> None:
         try:

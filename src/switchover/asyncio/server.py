@@ -290,6 +290,14 @@ class Server:
         task.add_done_callback(self._task_done)
         return task
 
+    def hold(self, task: asyncio.Task[None]) -> None:
+        """Count ``task`` among those that the server ends when it closes; see :meth:`let_go`."""
+        self._tasks.add(task)
+
+    def let_go(self, task: asyncio.Task[None]) -> None:
+        """Do not wait for ``task`` any longer: it has nothing to do now."""
+        self._task_done(task)
+
     def date(self) -> str:
         """Return the value of the ``Date`` field, made once a second (RFC 9110 §6.6.1)."""
         now = int(time.time())
