@@ -170,7 +170,7 @@ class Control(Sending):
             except InvalidSetting as error:
                 raise ConnectionFault(error.code, error.args[0], error.rule) from None
             if code == SettingCode.HEADER_TABLE_SIZE:
-                self._encoder.resize(value)
+                self.encoder.resize(value)
             elif code == SettingCode.INITIAL_WINDOW_SIZE:
                 self._move_windows(value)
             elif code == SettingCode.MAX_FRAME_SIZE:

@@ -56,7 +56,8 @@ class Engine(Control):
         super().__init__(receiver, settings, limits, clock, client=client)
         #: New streams of the peer are not processed (after our last GOAWAY).
         self.refusing = False
-        self._decoder = Decoder(settings.max_header_list_size, limits.field_count)
+        #: Reads field sections; says of the last one whether it was one seen before.
+        self.decoder = Decoder(settings.max_header_list_size, limits.field_count)
         self._held = bytearray()
         self._needed = 0 if client else len(PREFACE)
         self._preface_seen = client
@@ -274,7 +275,7 @@ class Engine(Control):
     ) -> None:
         # Decoded in any case: the table is the connection's (RFC 9113 §4.3).
         try:
-            lines = self._decoder.decode(block)
+            lines = self.decoder.decode(block)
         except HPACKError as error:
             raise ConnectionFault(
                 ErrorCode.COMPRESSION_ERROR, str(error), "RFC 9113 §4.3"

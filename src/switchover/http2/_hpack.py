@@ -23,6 +23,11 @@ _LARGEST_INTEGER = 1 << 28
 
 _STATIC_COUNT = 61
 
+#: Blocks of so many octets, and so many of them, are remembered with their lines: clients ask
+#: again and again with the same few, and what they decode to is bounded by the list size.
+_REMEMBERED_OCTETS = 128
+_REMEMBERED = 16
+
 
 class HPACKError(Exception):
     """A field section cannot be decoded; the decoder's state is lost with it."""
@@ -45,13 +50,30 @@ class Decoder:
         self._size = 0
         self._capacity = TABLE_SIZE
         self._position = 0
+        #: The block was one that is remembered: the list returned is the same as before.
+        self.repeated = False
+        # Short blocks that mean the same as long as the table is as it is, and their lines.
+        self._known: dict[bytes, list[tuple[bytes, bytes]]] = {}
+        self._changed = False
 
     def decode(self, block: bytes) -> list[tuple[bytes, bytes]] | None:
         """Return the field lines of ``block``, or ``None`` if they exceed a limit.
 
-        Raises :class:`HPACKError` if the octets are not a field section.
+        Equal blocks may give one and the same list: it must not be changed. Raises
+        :class:`HPACKError` if the octets are not a field section.
         """
-        return self._decode(block)
+        known = self._known.get(block)
+        if known is not None:
+            self.repeated = True
+            return known
+        self.repeated = False
+        self._changed = False
+        lines = self._decode(block)
+        if lines is not None and not self._changed and len(block) <= _REMEMBERED_OCTETS:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[block] = lines
+        return lines
 
     def _decode(self, block: bytes) -> list[tuple[bytes, bytes]] | None:
         lines: list[tuple[bytes, bytes]] = []
@@ -146,6 +168,8 @@ class Decoder:
 
     def _add(self, line: tuple[bytes, bytes]) -> None:
         size = len(line[0]) + len(line[1]) + ENTRY_OVERHEAD
+        self._changed = True
+        self._known.clear()
         self._evict(self._capacity - size)
         # RFC 7541 §4.4: an entry larger than the table empties it, and "is not an error".
         if size <= self._capacity:
@@ -158,6 +182,8 @@ class Decoder:
         if capacity > TABLE_SIZE:
             raise HPACKError(f"a table of {capacity} octets is larger than we allow")
         self._capacity = capacity
+        self._changed = True
+        self._known.clear()
         self._evict(capacity)
 
     def _evict(self, capacity: int) -> None:
@@ -189,6 +215,8 @@ class Encoder:
         self._size = 0
         self._capacity = TABLE_SIZE
         self._resized: list[int] = []
+        #: Grows whenever a section encoded before could mean something else now.
+        self.changes = 0
 
     def resize(self, capacity: int) -> None:
         """Obey the peer's SETTINGS_HEADER_TABLE_SIZE; the next section says so.
@@ -203,6 +231,7 @@ class Encoder:
         smallest = min(self._resized[0], capacity) if self._resized else capacity
         self._resized = [smallest, capacity] if smallest < capacity else [capacity]
         self._capacity = capacity
+        self.changes += 1
         self._evict(smallest)
 
     def encode(self, lines: list[tuple[bytes, bytes]]) -> bytes:
@@ -215,6 +244,7 @@ class Encoder:
             for capacity in self._resized:
                 _put_integer(out, capacity, 0x1F, 0x20)
             self._resized = []
+            self.changes += 1
         for line in lines:
             index = _STATIC_LINES.get(line, 0)
             if index == 0:
@@ -243,6 +273,7 @@ class Encoder:
         _put_string(out, value)
 
     def _add(self, line: tuple[bytes, bytes], size: int) -> None:
+        self.changes += 1
         self._evict(self._capacity - size)
         self._entries.append(line)
         self._size += size

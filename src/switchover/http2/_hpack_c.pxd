@@ -6,6 +6,8 @@ import cython
 from cython cimport longlong, uchar
 
 cdef int _STATIC_COUNT
+cdef int _REMEMBERED_OCTETS
+cdef int _REMEMBERED
 cdef int _EMITS
 cdef int _VALID
 cdef list _STEPS
@@ -21,6 +23,9 @@ cdef class Decoder:
     cdef Py_ssize_t _size
     cdef Py_ssize_t _capacity
     cdef Py_ssize_t _position
+    cdef public bint repeated
+    cdef bint _changed
+    cdef dict _known
 
     @cython.locals(
         lines=list, size=Py_ssize_t, count=Py_ssize_t, may_resize=bint, end=Py_ssize_t,
@@ -49,6 +54,7 @@ cdef class Encoder:
     cdef Py_ssize_t _size
     cdef Py_ssize_t _capacity
     cdef list _resized
+    cdef public Py_ssize_t changes
 
     @cython.locals(out=bytearray, index=Py_ssize_t, number=Py_ssize_t)
     cdef bytes _encode(self, list lines)

@@ -26,6 +26,9 @@ _END_HEADERS = 0x4
 #: RFC 9113 §6.9.2: the connection's window, whatever SETTINGS say.
 _INITIAL_WINDOW = 65535
 
+#: Content of so many octets is copied behind its head.
+_JOINED = 4096
+
 #: Streams of which it is remembered that they were reset, so that what was on its way is told
 #: from a fault.
 _REMEMBERED_RESETS = 256
@@ -80,7 +83,8 @@ class Sending:
         self._credit = 0
         self._withheld = 0
         self._out: list[bytes | memoryview] = []
-        self._encoder = Encoder()
+        #: Writes field sections; ``changes`` says whether an older one still means the same.
+        self.encoder = Encoder()
         # From a reset stream's number to whether the reset was ours.
         self._resets: dict[int, bool] = {}
 
@@ -169,7 +173,10 @@ class Sending:
 
     def send_headers(self, stream: Stream, lines: list[tuple[bytes, bytes]], *, end: bool) -> None:
         """Send a field section; ``end`` closes our side of the stream."""
-        block = self._encoder.encode(lines)
+        self.send_block(stream, self.encoder.encode(lines), end=end)
+
+    def send_block(self, stream: Stream, block: bytes, *, end: bool) -> None:
+        """Send a field section that the encoder has just made; see :meth:`send_headers`."""
         size = self.peer.max_frame_size
         flags = _END_STREAM if end else 0
         if len(block) <= size:
@@ -182,6 +189,32 @@ class Sending:
                 self._frame(_CONTINUATION, last, stream.id, block[start : start + size])
         if end:
             self._close_local(stream)
+
+    def send_answer(self, stream: Stream, block: bytes, content: bytes) -> bool:
+        """Send a whole message at once, its field section encoded already.
+
+        ``False``, and nothing is sent, where windows or frames are too small for it.
+        """
+        size = len(content)
+        limit = self.peer.max_frame_size
+        if size > self.send_window or size > stream.send_window or size > limit:
+            return False
+        if len(block) > limit or size > _JOINED:
+            return False
+        number = stream.id
+        self._out.append(
+            b"%b%b%b%b"
+            % (
+                _HEAD.pack(len(block) >> 8, len(block) & 0xFF, _HEADERS, _END_HEADERS, number),
+                block,
+                _HEAD.pack(size >> 8, size & 0xFF, _DATA, _END_STREAM, number),
+                content,
+            )
+        )
+        self.send_window -= size
+        stream.send_window -= size
+        self._close_local(stream)
+        return True
 
     def send_data(self, stream: Stream, data: bytes | memoryview, *, end: bool) -> int:
         """Send as much of ``data`` as the windows take; return how many octets that was.

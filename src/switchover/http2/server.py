@@ -34,6 +34,17 @@ __all__ = ["ServerConnection"]
 #: begun to speak HTTP/2: curl before 8 fails if more than 32 KiB arrive together with the 101.
 _WITHHELD = 65535 - 16384
 
+#: Requests, and answers, that are remembered because they may come again.
+_REMEMBERED = 32
+#: An answer whose field section takes more octets is not.
+_REMEMBERED_OCTETS = 512
+
+#: Methods whose answers have content, and no special meaning.
+_WITH_CONTENT = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+#: Status, octets of content and field lines of an answer.
+_Answer = tuple[int, int, tuple[tuple[bytes, bytes], ...]]
+
 _DRAIN = b"\0draining"[:8]
 
 
@@ -64,6 +75,12 @@ class ServerConnection(Connection):
         self._draining = False
         # Streams whose response ended with its head, though its application goes on.
         self._silent: set[int] = set()
+        # Requests that have come before, by the identity of their lines, which are kept too.
+        self._requests: dict[int, tuple[list[tuple[bytes, bytes]], Request]] = {}
+        # Field sections of answers that have been sent before, as long as they mean the same.
+        self._answers: dict[_Answer, bytes] = {}
+        self._answers_date = ""
+        self._answers_changes = 0
         self._engine.start()
 
     @classmethod
@@ -139,6 +156,13 @@ class ServerConnection(Connection):
         stream = self._unanswered(stream_id)
         message: Message = stream.message
         status = response.status
+        key: _Answer | None = None
+        if end and response.content and message.request.method in _WITH_CONTENT:
+            key = self._answer_key(response)
+            block = self._answers.get(key)
+            if block and self._engine.send_answer(stream, block, response.content):
+                message.head_sent = True
+                return len(response.content)
         if status < 200 or (message.request.method == "CONNECT" and status < 300):
             raise LocalProtocolError(
                 f"{status} to {message.request.method} is no final response: see switch()"
@@ -162,9 +186,28 @@ class ServerConnection(Connection):
                 self._silent.add(stream_id)
             self._engine.send_headers(stream, lines, end=True)
             return len(content)
-        self._engine.send_headers(stream, lines, end=False)
+        block = self._engine.encoder.encode(lines)
+        if key is not None:
+            self._remember(key, block)
+        self._engine.send_block(stream, block, end=False)
         message.to_send = length
         return self.send_content(stream_id, content, end=end) if content else 0
+
+    def _answer_key(self, response: Response) -> _Answer:
+        """Return what an answer is remembered by; forget those that mean something else now."""
+        date = "" if self._date is None else self._date()
+        changes = self._engine.encoder.changes
+        if changes != self._answers_changes or date != self._answers_date:
+            self._answers.clear()
+            self._answers_changes, self._answers_date = changes, date
+        return response.status, len(response.content), tuple(response.fields.raw)
+
+    def _remember(self, key: _Answer, block: bytes) -> None:
+        if len(block) > _REMEMBERED_OCTETS or self._engine.encoder.changes != self._answers_changes:
+            return
+        if len(self._answers) >= _REMEMBERED:
+            self._answers.clear()
+        self._answers[key] = block
 
     def _head(self, response: Response) -> list[tuple[bytes, bytes]]:
         lines = response_lines(response)
@@ -264,7 +307,7 @@ class ServerConnection(Connection):
             self._request(stream, lines, end=end)
 
     def _request(self, stream: Stream, lines: list[tuple[bytes, bytes]], *, end: bool) -> None:
-        request = read_request(lines, extended_connect=self._settings.enable_connect_protocol)
+        request = self._read(lines)
         message = Message(request)
         if request.method != "CONNECT":
             message.expected = content_length(request.fields)
@@ -278,6 +321,28 @@ class ServerConnection(Connection):
         self._events.append(StreamEvent(stream.id, RequestReceived(request)))
         if end:
             self._events.append(StreamEvent(stream.id, MessageComplete(Fields.from_octets([]))))
+
+    def _read(self, lines: list[tuple[bytes, bytes]]) -> Request:
+        """Return a request of its own for ``lines``, checked once if they come again."""
+        if not self._engine.decoder.repeated:
+            return read_request(lines, extended_connect=self._settings.enable_connect_protocol)
+        found = self._requests.get(id(lines))
+        if found is not None and found[0] is lines:
+            first = found[1]
+        else:
+            first = read_request(lines, extended_connect=self._settings.enable_connect_protocol)
+            if len(self._requests) >= _REMEMBERED:
+                self._requests.clear()
+            self._requests[id(lines)] = (lines, first)
+        return Request(
+            first.method,
+            first.target,
+            Fields.from_octets(first.fields.raw.copy()),
+            "2",
+            first.scheme,
+            first.authority,
+            first.protocol,
+        )
 
     def _refuse_large(self, stream: Stream) -> None:
         stream.message = Message(Request("GET", "/", Fields.from_octets([]), "2"))
