@@ -13,9 +13,12 @@ import re
 import select
 import shutil
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -25,6 +28,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
+
+from switchover.asyncio.tls import client_context
 
 ROOT = Path(__file__).resolve().parents[2]
 PEERS = Path(__file__).parent / "peers"
@@ -100,6 +105,63 @@ def start() -> Iterator[Callable[..., Program]]:
     yield start
     for program in running.values():
         program.stop()
+
+
+def free_port() -> int:
+    """A port of loopback that nobody has at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def accepts(port: int, process: subprocess.Popen[bytes]) -> bool:
+    """Whether somebody listens there in time."""
+    until = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < until:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return True
+    return False
+
+
+@pytest.fixture(scope="session")
+def daemon() -> Iterator[Callable[[Callable[[int], list[str]]], int]]:
+    """Start a server that is told its port, for the session: ``daemon(command)``.
+
+    ``command`` gets a free port, and is asked again with another if somebody took that one.
+    """
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start_daemon(command: Callable[[int], list[str]]) -> int:
+        told = b""
+        for _ in range(3):
+            port = free_port()
+            with tempfile.TemporaryFile() as log:
+                process = subprocess.Popen(
+                    command(port), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                )
+                if accepts(port, process):
+                    running.append(process)
+                    return port
+                process.kill()
+                process.wait()
+                log.seek(0)
+                told = log.read()
+        pytest.fail(f"{process.args} did not start: {told.decode(errors='replace')}")
+
+    yield start_daemon
+    for process in running:
+        process.terminate()
+    for process in running:
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 @pytest.fixture(scope="session")
@@ -229,3 +291,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "key.pem").write_bytes(secret)
     (folder / "both.pem").write_bytes(pem + secret)
     return folder
+
+
+@pytest.fixture
+def trusting(certificate: Path) -> ssl.SSLContext:
+    """A client's context that trusts the certificate for localhost, and nothing else."""
+    return client_context(certificate / "certificate.pem")

@@ -20,7 +20,6 @@ import pytest
 
 from switchover.asyncio.client import Client
 from switchover.asyncio.offers import TLSPolicy
-from switchover.asyncio.tls import client_context
 from switchover.asyncio.tls_upgrade import TLSUpgrade
 from switchover.errors import TLSSwitchFailed
 
@@ -148,12 +147,6 @@ def _ipp_request(operation: int) -> bytes:
         octets += struct.pack(">BH", tag, len(name)) + name
         octets += struct.pack(">H", len(value)) + value
     return octets + b"\x03"
-
-
-@pytest.fixture
-def trusting(certificate: Path) -> ssl.SSLContext:
-    """A client's context that trusts the certificate, and nothing else."""
-    return client_context(certificate / "certificate.pem")
 
 
 TOKENS = ("TLS/1.2", "TLS/1.1", "TLS/1.0")

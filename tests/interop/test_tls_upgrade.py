@@ -22,7 +22,6 @@ import pytest
 
 from switchover.asyncio.client import Client
 from switchover.asyncio.dialing import Route
-from switchover.asyncio.tls import client_context
 from switchover.upgrade.client import UpgradeReaction
 
 pytestmark = pytest.mark.interop
@@ -245,12 +244,6 @@ def test_curl_is_told_what_a_resource_insists_on(run: Run, printer: Printer) -> 
 
 
 # Our client, our server.
-
-
-@pytest.fixture
-def trusting(certificate: Path) -> ssl.SSLContext:
-    """A client's context that trusts the certificate, and nothing else."""
-    return client_context(certificate / "certificate.pem")
 
 
 @pytest.mark.anyio
