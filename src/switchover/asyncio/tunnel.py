@@ -10,13 +10,16 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from switchover.asyncio.deadlines import Deadline, Deadlines
 from switchover.asyncio.exchange import PeerFacts
 from switchover.asyncio.flow import WriteGate, end_writing, reset_on_close
 from switchover.errors import LimitExceeded, TunnelBroken, TunnelClosed
 from switchover.http.messages import Request, Response
+
+if TYPE_CHECKING:
+    from switchover.asyncio.anyio_stream import TunnelStream
 
 __all__ = ["Tunnel"]
 
@@ -322,6 +325,12 @@ class Tunnel(asyncio.Protocol):
             self._closed.set_result(None)
         self._notify_lost()
         return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+    def as_anyio(self) -> TunnelStream:
+        """Return the tunnel as a byte stream of anyio; :class:`ImportError` without anyio."""
+        from switchover.asyncio.anyio_stream import TunnelStream
+
+        return TunnelStream(self)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Return what the transport knows under ``name``."""
