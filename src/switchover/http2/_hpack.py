@@ -2,6 +2,7 @@
 
 This file is the source of two builds: it runs as it is, and compiled as ``_hpack_c``
 (types in ``_hpack_c.pxd``). Plain functions over octets: no policy but the limits it is given.
+The file is longer than others because it is compiled as one: calls inside it are C calls.
 """
 
 from __future__ import annotations

@@ -58,10 +58,17 @@ def test_the_page_opens_the_echo_and_shows_the_messages(
     page.wait_for(f"{LOG}.includes('← 65536 octets')")
     page.evaluate("document.querySelector('#body-form button').click()")
     page.wait_for("document.getElementById('body-log').textContent.includes('not one byte lost')")
-    page.evaluate("document.getElementById('ws-open').click()")  # a switch while the page looks on
-    page.wait_for("document.querySelector('#live td.switched') !== null")
+    page.wait_for(
+        "document.querySelectorAll('#live td.switched').length === 1"
+    )  # its own, the first
+    page.evaluate("document.getElementById('ws-open').click()")
+    page.wait_for("document.querySelectorAll('#live td.switched').length === 2")
     page.wait_for(f"{LOG}.includes('closed: 1000') && {STATE} === 'open'")
     page.screenshot(picture("page", tmp_path))
+    metrics = {"width": 390, "height": 1500, "deviceScaleFactor": 1, "mobile": True}
+    page.ask("Emulation.setDeviceMetricsOverride", **metrics)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390  # nothing sticks out
+    page.screenshot(picture("page-on-a-telephone", tmp_path))
 
     page.evaluate("document.getElementById('ws-close').click()")
     page.wait_for(f"{LOG}.includes('closed: 1000')")
