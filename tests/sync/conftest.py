@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import gc
 import ipaddress
 import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,17 @@ class Elsewhere:
         self, handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
     ) -> Iterator[int]:
         """Run ``handle`` there for each connection to the port that is yielded."""
-        server = self.run(asyncio.start_server(handle, "127.0.0.1", 0))
+
+        async def handle_and_close(
+            reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        ) -> None:
+            try:
+                with contextlib.suppress(ConnectionError):
+                    await handle(reader, writer)
+            finally:
+                writer.close()
+
+        server = self.run(asyncio.start_server(handle_and_close, "127.0.0.1", 0))
         try:
             yield server.sockets[0].getsockname()[1]
         finally:
@@ -116,6 +127,8 @@ class Elsewhere:
             for task in rest:
                 task.cancel()
             await asyncio.gather(*rest, return_exceptions=True)
+            for _ in range(5):  # what was closed is told so on the next rounds
+                await asyncio.sleep(0)
 
         self.run(cancel_the_rest())
         self.loop.call_soon_threadsafe(self.loop.stop)
@@ -170,7 +183,6 @@ def address(server: Server) -> str:
 @pytest.fixture(autouse=True)
 def _nothing_is_left() -> Iterator[None]:
     """Everything that a test opened has been closed, and the background thread has ended."""
-    with ExitStack():
-        yield
+    yield
     gc.collect()
     assert not [thread for thread in threading.enumerate() if thread.name == "switchover"]

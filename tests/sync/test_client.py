@@ -177,7 +177,6 @@ def test_json(client: switchover.sync.Client, elsewhere: Any) -> None:
 def test_the_whole_has_a_limit(client: switchover.sync.Client, elsewhere: Any) -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
-        writer.close()
 
     with elsewhere.playing(silent) as port:
         with pytest.raises(DeadlineExceeded, match="the request"):
@@ -203,7 +202,6 @@ def test_a_bad_answer_raises(
     async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(octets)
-        writer.close()
 
     with elsewhere.playing(answers) as port, pytest.raises(error):
         client.get(f"http://127.0.0.1:{port}/")

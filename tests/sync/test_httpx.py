@@ -182,7 +182,6 @@ def test_tls(
 async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Read, and say nothing."""
     await reader.read()
-    writer.close()
 
 
 def test_the_servers_silence_is_a_read_timeout(client: Any, elsewhere: Any) -> None:
@@ -246,7 +245,6 @@ def test_a_bad_answer(client: Any, elsewhere: Any, octets: bytes, error: type[Ex
     async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(octets)
-        writer.close()
 
     with elsewhere.playing(answers) as port, pytest.raises(error):
         client.get(f"http://127.0.0.1:{port}/")

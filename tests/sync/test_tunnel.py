@@ -100,7 +100,6 @@ def test_octets_behind_the_101_come_first(elsewhere: Any) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(SWITCHED + b"glued")
         await reader.read()
-        writer.close()
 
     with (
         elsewhere.playing(glued) as port,
@@ -226,7 +225,6 @@ def test_content_goes_with_the_offer(elsewhere: Any) -> None:
 def test_switching_has_a_limit(elsewhere: Any) -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
-        writer.close()
 
     with elsewhere.playing(silent) as port, pytest.raises(DeadlineExceeded, match="switching"):
         switchover.sync.switch(f"http://127.0.0.1:{port}/", offer=["x"], timeout=0.05)

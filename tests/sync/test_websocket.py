@@ -211,7 +211,6 @@ def test_ping_has_a_limit(elsewhere: Any) -> None:
             b"Sec-WebSocket-Accept: " + accept_value(key[1]) + b"\r\n\r\n"
         )
         await reader.read()
-        writer.close()
 
     with elsewhere.playing(silent) as port:
         ws = switchover.sync.connect(f"ws://127.0.0.1:{port}")
@@ -224,7 +223,6 @@ def test_ping_has_a_limit(elsewhere: Any) -> None:
 def test_opening_has_a_limit(elsewhere: Any) -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
-        writer.close()
 
     with elsewhere.playing(silent) as port, pytest.raises(DeadlineExceeded, match="opening"):
         switchover.sync.connect(f"ws://127.0.0.1:{port}", open_timeout=0.05)

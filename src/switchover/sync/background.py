@@ -153,6 +153,20 @@ class Lease:
         if not self._background.inherited:
             self._background.stop()
 
+    def cancel(self) -> None:
+        """Drop what the lease was for, and give it back."""
+        try:
+            if self._drop is not None:
+                self.run(self._dropped(self._drop))
+        finally:
+            self.release()
+
+    @staticmethod
+    async def _dropped(drop: Callable[[], Coroutine[Any, Any, object] | None]) -> None:
+        dropping = drop()
+        if dropping is not None:
+            await dropping
+
     def abandon(self) -> None:
         """Drop what the lease was for. Safe in ``__del__``: no lock is taken in this thread."""
         if not self._background.inherited:

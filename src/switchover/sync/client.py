@@ -346,7 +346,7 @@ def switch(
         )
         answer = call.run(_switched(asked, held), "switching", timeout)
     except BaseException:
-        held.abandon()
+        held.cancel()
         raise
     if answer.tunnel is not None:
         return ClientResponse(answer, held, Tunnel(answer.tunnel, held))

@@ -233,7 +233,7 @@ def connect(url: str, **options: Any) -> WebSocket:
     try:
         return held.run(_open(url, options, held))
     except BaseException:
-        held.abandon()
+        held.cancel()
         raise
 
 
