@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Areas where every row is cited by a test or explained. An area joins when its room is complete,
 # and does not leave again.
-COMPLETE = ["MSG", "UPG-S", "UPG-C", "WS-D", "WS2", "H2C", "H2"]
+COMPLETE = ["MSG", "UPG-S", "UPG-C", "WS-D", "WS2", "H2C", "H2", "ALPN", "TLS"]
 FIRST_RELEASE = {"MSG", "UPG-S", "UPG-C", "WS-H", "WS-F", "WS-C"}
 
 

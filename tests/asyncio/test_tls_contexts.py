@@ -193,6 +193,42 @@ async def test_renegotiation_is_refused(
     assert b"no renegotiation" in told or b"wrong ssl version" in told
 
 
+async def test_no_early_data_is_taken(
+    server_context: ssl.SSLContext,
+    certificate: Path,
+    tmp_path: Path,
+    application: Callable[[Exchange], Awaitable[None]],
+) -> None:
+    """SEC-38: a session may be resumed, but its ticket allows no request in TLS early data."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed")
+    request = b"GET /early HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    (tmp_path / "early").write_bytes(request)
+    async with Server(application) as server:
+        await server.start(ssl=server_context)
+
+        async def connect(*options: str) -> bytes:
+            process = await asyncio.create_subprocess_exec(
+                openssl, "s_client", "-connect", f"127.0.0.1:{server.port}", "-servername",
+                "localhost", "-CAfile", str(certificate), "-ign_eof", *options,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+            )  # fmt: skip
+            async with asyncio.timeout(20):
+                said, _ = await process.communicate(request)
+            return said
+
+        session = str(tmp_path / "session")
+        first = await connect("-sess_out", session)
+        assert b"GET /early" in first
+        second = await connect("-sess_in", session, "-early_data", str(tmp_path / "early"))
+    assert b"Reused, TLSv1.3" in second
+    assert b"Max Early Data: 0" in first
+    assert b"Early data was accepted" not in second
+
+
 def test_server_cannot_ask_for_a_certificate_after_the_handshake(
     server_context: ssl.SSLContext, certificate: Path
 ) -> None:
