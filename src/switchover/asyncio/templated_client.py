@@ -94,7 +94,7 @@ def proxy_template(text: str, well_known: str) -> ProxyTemplate:
 
     Raises :class:`LocalProtocolError` for a template that RFC 9298 §2 does not allow.
     """
-    # RFC 9298 §3: clients configured with host and port only "MUST" attempt the default.
+    # RFC 9298 §3: a client that knows host and port only uses the default template.
     if "{" not in text and parse_url(text).target == "/":
         text = text.removesuffix("/") + well_known
     return ProxyTemplate(text)

@@ -166,8 +166,8 @@ class TemplatedSuccessor(abc.ABC):
 
     async def resolve(self, target: Authority) -> list[str] | Response:
         """Return the addresses of ``target`` that may be dialled, or the response of a refusal."""
-        # RFC 9298 §3.1: "the UDP proxy … performs DNS resolution of the target_host before
-        # sending the response"; the answer of connect-tcp waits for the connection anyway.
+        # RFC 9298 §3.1: "the UDP proxy MUST perform DNS resolution before replying to the
+        # HTTP request"; the answer of connect-tcp waits for the connection anyway.
         addresses = self.admission.policy.judge_addresses(await look_up(target))
         if isinstance(addresses, Refusal):
             return addresses.response(close=False)

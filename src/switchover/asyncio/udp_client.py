@@ -120,7 +120,7 @@ async def _ask(driver: ProxyConnection, asked: Asked, **options: Any) -> UdpTunn
             event.request, event.response, facts=facts_of(driver, CONNECT_UDP), **options
         )
 
-    # RFC 9931 §6.3: over HTTP/1.1 a client "MUST NOT" send UDP payloads before the 101; the
-    # tunnel does not exist before, over HTTP/2 neither.
+    # RFC 9931 §6.3: over HTTP/1.1 no UDP payload goes out before the 101. The tunnel does not
+    # exist before its answer, over HTTP/2 neither.
     tunnel, _ = await ask(driver, asked, make)
     return tunnel

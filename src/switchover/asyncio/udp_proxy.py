@@ -111,8 +111,8 @@ def open_udp_socket(address: str, port: int) -> socket.socket:
     try:
         sock.setblocking(False)
         _forbid_fragments(sock)
-        # RFC 9298 §3.1: "proxies that use unconnected sockets … MUST" check the source of
-        # what they receive; with a connected one the kernel does.
+        # RFC 9298 §3.1: "If the UDP proxy uses a non-connected socket, it MUST validate the
+        # IP source address and UDP source port on received packets"; here the kernel does.
         sock.connect((address, port))
     except BaseException:
         sock.close()
@@ -120,9 +120,9 @@ def open_udp_socket(address: str, port: int) -> socket.socket:
     return sock
 
 
-# RFC 9298 §3.1: "UDP proxies MUST NOT introduce fragmentation at the IP layer … proxies
-# SHOULD … set the Don't Fragment (DF) bit in IPv4". The options per system: those for IPv4,
-# and for IPv6, as (level, name, value). Python has no names for them.
+# RFC 9298 §3.1: "UDP proxies MUST NOT introduce fragmentation at the IP layer … In IPv4, the
+# Don't Fragment (DF) bit MUST be set, if possible". The options of each system for IPv4 and
+# for IPv6, as (level, name, value); Python has no names for them.
 _NO_FRAGMENTS: dict[str, dict[int, list[tuple[int, int, int]]]] = {
     "linux": {
         socket.AF_INET: [(socket.IPPROTO_IP, 10, 2)],  # IP_MTU_DISCOVER, IP_PMTUDISC_DO
@@ -147,8 +147,8 @@ def _forbid_fragments(sock: socket.socket) -> None:
 
 def _is_own(sock: socket.socket, address: str, policy: DestinationPolicy) -> bool:
     """Whether the destination is this host itself, by an address the policy does not list."""
-    # RFC 9298 §7: proxies should refuse "IP addresses … of the UDP proxy itself". A host
-    # speaks to its own addresses from that same address.
+    # RFC 9298 §7 asks proxies to keep clients from the proxy's own addresses. A host speaks
+    # to its own addresses from that same address.
     if policy.dangerously_allow_internal or sock.getsockname()[0] != address:
         return False
     listed = (ip_network(network) for network in policy.networks)
@@ -226,8 +226,8 @@ class UdpRelay(asyncio.Protocol):
             self.dropped += 1
         else:
             # RFC 9298 §3.1: "If a UDP proxy is notified by its operating system that its
-            # socket is no longer usable, it MUST close the request stream", for example by
-            # "an ICMP Destination Unreachable message".
+            # socket is no longer usable, it MUST close the request stream": ICMP Destination
+            # Unreachable is how that comes about.
             self.shutdown()
 
     def _send(self, payload: bytes) -> None:
@@ -281,7 +281,7 @@ class UdpRelay(asyncio.Protocol):
         self._congested = False
 
     def connection_lost(self, error: Exception | None) -> None:
-        # RFC 9298 §3.1: the lifetime of the socket "is tied to the request stream".
+        # RFC 9298 §3.1: "The lifetime of the socket is tied to the request stream."
         self._close_socket()
         if self._deadline is not None:
             self._deadline.cancel()
