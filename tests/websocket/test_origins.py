@@ -115,7 +115,7 @@ def test_what_came_is_quoted():
     ],
 )
 def test_no_origin_is_no_browser(lenient, strict):
-    """SEC-08, RFC 6455 §4.1 item 8: let in, unless the policy is told otherwise."""
+    """SEC-08, SEC-10, RFC 6455 §4.1 item 8: let in, unless the policy is told otherwise."""
     assert lenient(request(), None) is None
     assert "no Origin" in strict(request(), None)
 

@@ -13,6 +13,8 @@ from typing import cast
 
 from switchover.asyncio.deadlines import Deadline, Deadlines
 from switchover.asyncio.flow import end_writing, reset_on_close
+from switchover.asyncio.http2_stream import StreamTransport
+from switchover.http2.codes import ErrorCode
 
 __all__ = ["Relay", "RelayEnd"]
 
@@ -198,6 +200,10 @@ class RelayEnd(asyncio.Protocol):
             # RFC 9110 §9.3.6: "any outstanding data that came from the closed side" is sent.
             if error is None:
                 transport.close()
+            elif isinstance(transport, StreamTransport):
+                # RFC 9113 §8.5: "A proxy treats any error in the TCP connection … as a stream
+                # error (Section 5.4.2) of type CONNECT_ERROR."
+                transport.reset(ErrorCode.CONNECT_ERROR)
             else:
                 reset_on_close(transport)
                 transport.abort()
