@@ -166,6 +166,7 @@ class HTTP2Protocol(asyncio.BufferedProtocol):
             while not self._over and (events := self._machine.events_received()):
                 for event in events:
                     self._on_event(event)
+                self._events_met()
         finally:
             self._pumping = False
         if not self._over:
@@ -193,6 +194,9 @@ class HTTP2Protocol(asyncio.BufferedProtocol):
 
     def _on_event(self, event: Any) -> None:
         raise NotImplementedError
+
+    def _events_met(self) -> None:
+        """All that has come so far has been met."""
 
     def _lost(self, error: Exception | None) -> None:
         raise NotImplementedError

@@ -29,6 +29,7 @@ class HTTP2Exchange(Exchange):
         "_content_complete",
         "_driver",
         "_left",
+        "_machine",
         "_waiter",
         "_window_waiter",
         "offer",
@@ -51,7 +52,8 @@ class HTTP2Exchange(Exchange):
         self.response_complete = False
         self.response_status = 0
         self._driver = driver
-        self._content: deque[bytes] = deque()
+        self._machine = driver.machine
+        self._content: deque[bytes] | None = None  # most requests have none
         self._content_complete = False
         self._left = False
         self._waiter: asyncio.Future[None] | None = None
@@ -69,13 +71,13 @@ class HTTP2Exchange(Exchange):
 
     async def receive_content(self) -> bytes:
         if not self._content and not self._content_complete:
-            self._driver.machine.send_continue(self.stream_id)
+            self._machine.send_continue(self.stream_id)
             self._driver.send_soon()
             await self._more_content()
         if self._content:
             data = self._content.popleft()
             # Only now may the client send as much again.
-            self._driver.machine.acknowledge(self.stream_id, len(data))
+            self._machine.acknowledge(self.stream_id, len(data))
             self._driver.send_soon()
             return data
         if self._content_complete:
@@ -94,7 +96,7 @@ class HTTP2Exchange(Exchange):
                 deadline.cancel()
 
     def _too_slow(self) -> None:
-        self._driver.machine.reset(self.stream_id, ErrorCode.CANCEL)
+        self._machine.reset(self.stream_id, ErrorCode.CANCEL)
         self._driver.send_soon()
         self._driver.forget(self.stream_id)
         self.peer_left()
@@ -110,6 +112,8 @@ class HTTP2Exchange(Exchange):
 
     def content_arrived(self, data: bytes) -> None:
         """Take a piece of the request's content from the driver."""
+        if self._content is None:
+            self._content = deque()
         self._content.append(data)
         self._wake()
 
@@ -117,12 +121,13 @@ class HTTP2Exchange(Exchange):
         """The request is complete."""
         self._content_complete = True
         self.trailers = trailers
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
 
     def peer_left(self) -> None:
         """The stream is reset, or the connection is lost."""
         self._left = True
-        self._content.clear()
+        self._content = None
         self._wake()
         self.window_opened()
 
@@ -136,49 +141,57 @@ class HTTP2Exchange(Exchange):
 
     async def send_interim(self, response: Response) -> None:
         self._check_open()
-        self._driver.machine.send_interim(self.stream_id, response)
+        self._machine.send_interim(self.stream_id, response)
         self._driver.send_soon()
 
     async def send_response(self, response: Response, *, end: bool = False) -> None:
         self._check_open()
         if self.response_started:
             raise LocalProtocolError("the response has been started already", rule="RFC 9110 §15")
-        if response.content and self._driver.gate.closed:
-            await self._driver.gate.passed()
+        driver, content = self._driver, response.content
+        if content and driver.gate.closed:
+            await driver.gate.passed()
             self._check_open()
-        taken = self._driver.machine.send_response(self.stream_id, response, end=end)
-        self._driver.send_soon(taken)
+        taken = self._machine.send_response(self.stream_id, response, end=end)
+        driver.send_soon(taken)
         self.response_started = True
         self.response_status = response.status
-        if taken < len(response.content):
-            await self._send_rest(memoryview(response.content)[taken:], end=end)
-        await self._sent(end=end)
+        if taken < len(content):
+            await self._send_rest(memoryview(content)[taken:], end=end)
+        if end:
+            self._complete()
+        if driver.gate.closed:
+            await driver.gate.passed()
 
     async def send_content(self, data: bytes) -> None:
         self._check_open()
-        taken = self._driver.machine.send_content(self.stream_id, data)
+        taken = self._machine.send_content(self.stream_id, data)
         self._driver.send_soon(taken)
         if taken < len(data):
             await self._send_rest(memoryview(data)[taken:], end=False)
-        await self._sent()
+        if self._driver.gate.closed:
+            await self._driver.gate.passed()
 
     async def _send_rest(self, rest: memoryview, *, end: bool) -> None:
         """Send ``rest`` as the client grants window for it: no more than this one piece waits."""
         while rest:
-            if self._driver.machine.send_window(self.stream_id) == 0:
+            if self._machine.send_window(self.stream_id) == 0:
                 self._window_waiter = asyncio.get_running_loop().create_future()
                 await self._window_waiter
             if self._driver.gate.closed:
                 await self._driver.gate.passed()
             self._check_open()
-            taken = self._driver.machine.send_content(self.stream_id, rest, end=end)
+            taken = self._machine.send_content(self.stream_id, rest, end=end)
             self._driver.send_soon(taken)
             rest = rest[taken:]
 
     async def send_end(self, trailers: Fields | None = None) -> None:
         self._check_open()
-        self._driver.machine.send_end(self.stream_id, trailers)
-        await self._sent(end=True)
+        self._machine.send_end(self.stream_id, trailers)
+        self._driver.send_soon()
+        self._complete()
+        if self._driver.gate.closed:
+            await self._driver.gate.passed()
 
     async def switch(
         self, protocol: str, fields: Fields, successor: asyncio.BaseProtocol, *, status: int = 0
@@ -187,25 +200,22 @@ class HTTP2Exchange(Exchange):
         if self.response_started:
             raise LocalProtocolError("the response has been started already", rule="RFC 9110 §15")
         response = Response(status or 200, fields, version="2")
-        self._driver.machine.switch(self.stream_id, response, protocol)
+        self._machine.switch(self.stream_id, response, protocol)
         self.response_started = self.response_complete = True
         self.response_status = response.status
-        content, self._content = list(self._content), deque()
+        content, self._content = list(self._content or ()), None
         self._driver.switch_to(self, successor, content, ended=self._content_complete)
 
     def abort(self) -> None:
         self.response_complete = True
-        self._driver.machine.reset(self.stream_id, ErrorCode.INTERNAL_ERROR)
+        self._machine.reset(self.stream_id, ErrorCode.INTERNAL_ERROR)
         self._driver.forget(self.stream_id)
         self._driver.send_soon()
 
-    async def _sent(self, *, end: bool = False) -> None:
-        if end:
-            self._driver.response_completed(self)
+    def _complete(self) -> None:
+        self._driver.response_completed(self)
+        if self._waiter is not None:
             self._wake()
-        self._driver.send_soon()
-        if self._driver.gate.closed:
-            await self._driver.gate.passed()
 
     def _check_open(self) -> None:
         if self._left:

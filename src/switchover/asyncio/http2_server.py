@@ -81,6 +81,8 @@ class HTTP2ServerProtocol(HTTP2Protocol):
         self._exchanges: dict[int, HTTP2Exchange] = {}
         self._selections: dict[int, Select] = {}
         self._workers = Workers(server, loop)
+        # Requests whose handlers begin when everything that came with them has been met.
+        self._starting: list[HTTP2Exchange] = []
         # When a stream was last in use, and the timer that looks at it.
         self._used = 0.0
         self._idle: Deadline | None = None
@@ -141,7 +143,8 @@ class HTTP2ServerProtocol(HTTP2Protocol):
     def forget(self, stream_id: int) -> None:
         """The stream needs nothing more."""
         self._exchanges.pop(stream_id, None)
-        self._tunnels.pop(stream_id, None)
+        if self._tunnels:
+            self._tunnels.pop(stream_id, None)
         self._watch_idle()
 
     def response_completed(self, exchange: HTTP2Exchange) -> None:
@@ -154,7 +157,8 @@ class HTTP2ServerProtocol(HTTP2Protocol):
             # The rest of the request is dropped as it comes, for a while.
             self._deadlines.set(_REST_SECONDS, lambda: self._give_up(exchange.stream_id))
         self.forget(exchange.stream_id)
-        self.server.log_access(exchange, self)
+        if self.server.settings.access_log:
+            self.server.log_access(exchange, self)
 
     def _give_up(self, stream_id: int) -> None:
         # RFC 9113 §8.1: the client need not send what nobody will read.
@@ -329,7 +333,17 @@ class HTTP2ServerProtocol(HTTP2Protocol):
     # The application's side.
 
     def _serve(self, stream_id: int, request: Request) -> None:
-        self._run(self._make_exchange(stream_id, request), self.server.handler_for(request))
+        self._starting.append(self._make_exchange(stream_id, request))
+
+    def _events_met(self) -> None:
+        starting = self._starting
+        if not starting:
+            return
+        self._starting = []
+        for exchange in starting:
+            # Who has left already, with RST_STREAM behind the request, costs nothing more.
+            if not exchange.left:
+                self._run(exchange, self.server.handler_for(exchange.request))
 
     def _make_exchange(self, stream_id: int, request: Request) -> HTTP2Exchange:
         offer = None if request.protocol is None else offered(request)
@@ -350,11 +364,12 @@ class HTTP2ServerProtocol(HTTP2Protocol):
         except Exception:
             logger.exception("%s: the application failed", _told(exchange.request))
         finally:
-            self._finish(exchange)
+            if not exchange.response_complete:
+                self._finish(exchange)
 
     def _finish(self, exchange: HTTP2Exchange) -> None:
         """An application that leaves its answer open is answered for."""
-        if exchange.response_complete or exchange.left or self._over:
+        if exchange.left or self._over:
             return
         if exchange.response_started:
             logger.error("%s: the response was left incomplete", _told(exchange.request))
