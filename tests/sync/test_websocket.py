@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import signal
 import threading
@@ -296,6 +297,26 @@ def test_close_sends_what_was_put_before(elsewhere: Any) -> None:
             for number in range(100):
                 ws.send(str(number))
     assert seen == [str(number) for number in range(100)]
+
+
+def test_close_waits_for_a_slow_peer_to_take_what_was_sent(elsewhere: Any) -> None:
+    reading, seen = asyncio.Event(), []
+
+    async def late(ws: WebSocket) -> None:
+        await reading.wait()
+        async for message in ws:
+            seen.append(len(message))
+
+    with elsewhere.serving(upgrades=[websocket(late)]) as server:
+        ws = switchover.sync.connect(f"ws://127.0.0.1:{server.port}", extensions=())
+        sent = 0
+        with contextlib.suppress(DeadlineExceeded):
+            while True:
+                ws.send(b"x" * 100_000, timeout=0.1)
+                sent += 1
+        elsewhere.loop.call_soon_threadsafe(reading.set)
+        ws.close()
+    assert seen == [100_000] * sent
 
 
 def test_a_connection_that_is_forgotten_is_dropped(
