@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import socket
 import struct
@@ -34,9 +35,24 @@ BIG = [f"{number:04d}".encode() * 60 for number in range(12)]  # 12 strings of 2
 @pytest.fixture(scope="module")
 def resolver(program: Callable[[str], str]) -> Iterator[int]:
     """The port of a dnsmasq that knows hosts below ``test`` and a large TXT record."""
-    port = _free_port()
+    executable = program("dnsmasq")
+    said = ""
+    for _ in range(5):  # somebody else may take the port before dnsmasq does
+        port = _free_port()
+        process, said = _start(executable, port)
+        if "started" in said:
+            break
+    else:
+        pytest.fail(f"dnsmasq does not start: {said}")
+    yield port
+    process.terminate()
+    process.communicate(timeout=5)
+
+
+def _start(executable: str, port: int) -> tuple[subprocess.Popen[str], str]:
+    """Start dnsmasq; return it and what it said until it had started, or given up."""
     command = [
-        program("dnsmasq"), "--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts",
+        executable, "--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts",
         "--user=", "--group=", "--pid-file", "--bind-interfaces", "--listen-address=127.0.0.1",
         f"--port={port}", "--edns-packet-max=4096", "--local=/test/",
         "--address=/a.test/192.0.2.7",
@@ -45,23 +61,25 @@ def resolver(program: Callable[[str], str]) -> Iterator[int]:
     ]  # fmt: skip
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    try:
-        for line in process.stderr:
-            if "started" in line:
-                break
-        else:
-            pytest.fail("dnsmasq did not start")
-        yield port
-    finally:
-        process.terminate()
-        process.wait(5)
-        process.stderr.close()
+    said = ""
+    for line in process.stderr:
+        said += line
+        if "started" in line:
+            break
+    else:
+        process.communicate(timeout=5)
+    return process, said
 
 
 def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port that is free for both: dnsmasq wants it for TCP too."""
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams, socket.socket() as tcp:
+            datagrams.bind(("127.0.0.1", 0))
+            port: int = datagrams.getsockname()[1]
+            with contextlib.suppress(OSError):
+                tcp.bind(("127.0.0.1", port))
+                return port
 
 
 @asynccontextmanager
