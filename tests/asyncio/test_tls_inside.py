@@ -24,7 +24,12 @@ from switchover.asyncio.settings import ServerSettings, Timeouts
 from switchover.asyncio.tls_upgrade import TLSUpgrade, tls
 from switchover.asyncio.websocket import WebSocket
 from switchover.asyncio.websocket_upgrade import websocket
-from switchover.errors import TLSSwitchFailed, UpgradeRequired
+from switchover.errors import (
+    Disconnected,
+    RemoteProtocolError,
+    TLSSwitchFailed,
+    UpgradeRequired,
+)
 from switchover.http.messages import Response
 from switchover.tunnel.policy import DestinationPolicy
 from switchover.upgrade.client import UpgradeReaction
@@ -300,6 +305,51 @@ async def test_alpn_that_contradicts_the_101_ends_it(
                 await client.get(f"http://localhost:{port}/", offer=[TLSUpgrade(client_context)])
         async with asyncio.timeout(5):
             await ended.wait()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_server_that_leaves_right_after_the_handshake(
+    certificate: Any, client_context: ssl.SSLContext, version: ssl.TLSVersion
+) -> None:
+    """TLS-06: the owed answer does not come; the client says so, and can be closed."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    context.maximum_version = version
+    ended = asyncio.Event()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(SWITCHED)
+        await writer.start_tls(context)
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        ended.set()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    async with server:
+        url = f"http://localhost:{server.sockets[0].getsockname()[1]}/"
+        async with asyncio.timeout(5):
+            async with Client() as client:
+                with pytest.raises((Disconnected, RemoteProtocolError)):
+                    await client.get(url, offer=[TLSUpgrade(client_context)])
+            await ended.wait()
+
+
+async def test_client_that_leaves_right_after_the_handshake(
+    server_context: ssl.SSLContext, client_context: ssl.SSLContext, raw: Any, inside_tls: Any
+) -> None:
+    """TLS-06, SEC-41: nobody is left to answer; the server keeps nothing of it."""
+    # What it kept would have to be waited for: two seconds, as the settings say.
+    async with asyncio.timeout(1.5), _serving(server_context) as server:
+        for rude in (False, True) * 5:
+            async with raw(server) as connection:
+                await connection.send(b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n" + OFFER)
+                await connection.expect(SWITCHED)
+                inside = inside_tls(client_context, connection)
+                await inside.handshake()
+                if not rude:
+                    connection.writer.close()
 
 
 async def test_connect_goes_first_where_a_proxy_stands_between(

@@ -160,8 +160,9 @@ class ClientPool:
 
     def keep_account(self, connection: HTTP1ClientProtocol) -> None:
         """Close ``connection`` with the client, whatever it is doing then."""
-        self._live.add(connection)
-        connection.on_lost = self._lost
+        if not connection.lost:
+            self._live.add(connection)
+            connection.on_lost = self._lost
 
     def _lost(self, connection: HTTP1ClientProtocol) -> None:
         self._live.discard(connection)

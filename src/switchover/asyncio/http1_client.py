@@ -266,6 +266,11 @@ class HTTP1ClientProtocol(asyncio.BufferedProtocol):
         return self.error is None and not self._over and self._machine.reusable()
 
     @property
+    def lost(self) -> bool:
+        """The connection has ended, or has been switched."""
+        return self._over
+
+    @property
     def facts(self) -> PeerFacts:
         """Peer, TLS and chain of the connection."""
         if self._facts is None:

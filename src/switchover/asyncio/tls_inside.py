@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl as ssl_module
 from typing import Any
@@ -37,6 +38,11 @@ class HTTP1InsideTLS(HTTP1ServerProtocol):
     """Drives HTTP/1.1 inside TLS, where requests must be for the host TLS was set up for."""
 
     __slots__ = ()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, unless the connection was lost between the handshake and now."""
+        if not self._over:
+            super().connection_made(transport)
 
     def act(self, event: Event) -> None:
         """Answer 421 if the request is for another host; otherwise do as in cleartext."""

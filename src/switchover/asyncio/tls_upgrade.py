@@ -150,8 +150,11 @@ class TLSSuccessor:
                 error or type(error).__name__,
             )
             switching.server.dismiss(inside)
-            return
-        inside.connection_made(protected)
+        except BaseException:
+            switching.server.dismiss(inside)
+            raise
+        else:
+            inside.connection_made(protected)
 
 
 # The client.
