@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from switchover.errors import LimitExceeded, RemoteProtocolError
 from switchover.http2 import settings as settings_
 from switchover.http2._faults import ConnectionFault, StreamFault, flood, wrong_size
-from switchover.http2._sending import Sending, Stream
 from switchover.http2.codes import ErrorCode, SettingCode
+from switchover.http2.frames import Frames, Stream
 from switchover.http2.limits import Allowance, Limits
 from switchover.http2.settings import LARGEST_WINDOW, InvalidSetting, Settings
 
@@ -25,7 +25,7 @@ _STREAM_MASK = 0x7FFFFFFF
 _ACK = 0x1
 
 
-class Control(Sending):
+class Control(Frames):
     """What is common to all streams; ``receiver`` is told what arrives."""
 
     def __init__(
@@ -37,9 +37,8 @@ class Control(Sending):
         *,
         client: bool,
     ) -> None:
-        super().__init__(settings, clock, client=client)
+        super().__init__(receiver, settings, clock, client=client, max_fields=limits.field_count)
         self.limits = limits
-        self._receiver = receiver
         self._faults_allowed = Allowance(limits.faults, limits.faults_per_second, clock)
         self._control_allowed = Allowance(
             limits.control_frames, limits.control_frames_per_second, clock

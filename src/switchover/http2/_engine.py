@@ -6,15 +6,13 @@ is told of field sections and content.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from switchover.http2._control import Control, depends_on
 from switchover.http2._faults import ConnectionFault, StreamFault, flood, wrong_size
-from switchover.http2._sending import Stream
 from switchover.http2.codes import ErrorCode
-from switchover.http2.hpack import Decoder, HPACKError
+from switchover.http2.frames import Stream
 from switchover.http2.limits import Allowance, Limits
 from switchover.http2.preface import PREFACE
 from switchover.http2.settings import Settings
@@ -23,10 +21,6 @@ if TYPE_CHECKING:
     from switchover.http2.engine import Receiver
 
 __all__ = ["Engine"]
-
-_HEAD = struct.Struct(">HBBBL")
-_HEAD_SIZE = 9
-_STREAM_MASK = 0x7FFFFFFF
 
 _DATA, _HEADERS, _PRIORITY, _RST_STREAM, _SETTINGS = 0x0, 0x1, 0x2, 0x3, 0x4
 _PUSH_PROMISE, _PING, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = 0x5, 0x6, 0x7, 0x8, 0x9
@@ -54,16 +48,11 @@ class Engine(Control):
         client: bool,
     ) -> None:
         super().__init__(receiver, settings, limits, clock, client=client)
-        #: New streams of the peer are not processed (after our last GOAWAY).
-        self.refusing = False
-        #: Reads field sections; says of the last one whether it was one seen before.
-        self.decoder = Decoder(settings.max_header_list_size, limits.field_count)
         self._held = bytearray()
         self._needed = 0 if client else len(PREFACE)
         self._preface_seen = client
         self._gaps: list[tuple[int, int]] = []
         # The field section whose CONTINUATION frames are awaited.
-        self._block_stream = 0
         self._block: list[bytes] = []
         self._block_size = 0
         self._block_ends = False
@@ -83,60 +72,37 @@ class Engine(Control):
         elif not isinstance(data, bytes):
             data = bytes(data)
         try:
-            position = self._read_frames(data)
+            position = 0 if self._preface_seen else self._read_preface(data)
+            if self._preface_seen:
+                position = self.read_frames(data, position)
         except ConnectionFault as fault:
             self.fail(fault.code, str(fault), fault.rule, limit=fault.limit)
             return
         if position < len(data):
             self._held += data[position:]
 
-    def _read_frames(self, data: bytes) -> int:
-        """Handle the whole frames of ``data``; return where the rest begins."""
-        position = 0
-        end = len(data)
-        if not self._preface_seen:
-            # RFC 9113 §3.4: "Clients and servers MUST treat an invalid connection preface as a
-            # connection error … of type PROTOCOL_ERROR."
-            if data[: len(PREFACE)] != PREFACE[:end]:
-                raise ConnectionFault(
-                    ErrorCode.PROTOCOL_ERROR,
-                    f"the connection begins with {data[:24]!r} instead of the preface",
-                    "RFC 9113 §3.4",
-                )
-            if end < len(PREFACE):
-                return 0
-            self._preface_seen = True
-            position = len(PREFACE)
-        limit = self.settings.max_frame_size
-        while end - position >= _HEAD_SIZE:
-            high, low, kind, flags, stream_id = _HEAD.unpack_from(data, position)
-            length = high << 8 | low
-            if length > limit:
-                # RFC 9113 §4.2: an end "MUST send an error code of FRAME_SIZE_ERROR".
-                raise ConnectionFault(
-                    ErrorCode.FRAME_SIZE_ERROR,
-                    f"a frame of {length} octets, {limit} are allowed",
-                    "RFC 9113 §4.2",
-                )
-            start = position + _HEAD_SIZE
-            if end - start < length:
-                self._needed = _HEAD_SIZE + length
-                return position
-            position = start + length
-            stream_id &= _STREAM_MASK
-            try:
-                self._frame_received(kind, flags, stream_id, data[start:position])
-            except StreamFault as fault:
-                if self._is_idle(stream_id):
-                    # RFC 9113 §6.4: no RST_STREAM may be sent for an idle stream.
-                    raise ConnectionFault(fault.code, str(fault), fault.rule) from None
-                self.fail_stream(stream_id, fault)
-            if self.closed:
-                return end
-        self._needed = _HEAD_SIZE
-        return position
+    def _read_preface(self, data: bytes) -> int:
+        """Return where the frames begin; 0 while the preface is not complete."""
+        # RFC 9113 §3.4: "Clients and servers MUST treat an invalid connection preface as a
+        # connection error … of type PROTOCOL_ERROR."
+        if data[: len(PREFACE)] != PREFACE[: len(data)]:
+            raise ConnectionFault(
+                ErrorCode.PROTOCOL_ERROR,
+                f"the connection begins with {data[:24]!r} instead of the preface",
+                "RFC 9113 §3.4",
+            )
+        self._preface_seen = len(data) >= len(PREFACE)
+        return len(PREFACE) if self._preface_seen else 0
 
-    def _frame_received(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+    def stream_faulty(self, stream_id: int, fault: StreamFault) -> None:
+        """The peer broke a rule on one stream."""
+        if self._is_idle(stream_id):
+            # RFC 9113 §6.4: no RST_STREAM may be sent for an idle stream.
+            raise ConnectionFault(fault.code, str(fault), fault.rule) from None
+        self.fail_stream(stream_id, fault)
+
+    def frame_received(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        """Take a frame of any kind."""
         if self._block_stream and kind != _CONTINUATION:
             # RFC 9113 §6.2: "A receiver MUST treat the receipt of any other type of frame or a
             # frame on a different stream as a connection error … of type PROTOCOL_ERROR."
@@ -274,12 +240,7 @@ class Engine(Control):
         self, stream_id: int, block: bytes, *, ends: bool, depends_on_itself: bool
     ) -> None:
         # Decoded in any case: the table is the connection's (RFC 9113 §4.3).
-        try:
-            lines = self.decoder.decode(block)
-        except HPACKError as error:
-            raise ConnectionFault(
-                ErrorCode.COMPRESSION_ERROR, str(error), "RFC 9113 §4.3"
-            ) from None
+        lines = self.decode(block)
         stream = self.streams.get(stream_id)
         if stream is None:
             stream = self._stream_of_peer(stream_id)

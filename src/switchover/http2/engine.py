@@ -12,7 +12,7 @@ from typing import Protocol
 from switchover.errors import RemoteProtocolError
 from switchover.http2._engine import Engine
 from switchover.http2._faults import ConnectionFault, StreamFault
-from switchover.http2._sending import Stream
+from switchover.http2.frames import Stream
 
 __all__ = ["ConnectionFault", "Engine", "Receiver", "Stream", "StreamFault"]
 

@@ -1,19 +1,30 @@
-"""The sending half of the engine: frames out, and the windows the peer grants (RFC 9113 §6)."""
+"""What every request passes through: frames in, frames out, and windows (RFC 9113 §4 to §6).
+
+This file is the source of two builds: it runs as it is, and compiled as ``_frames_c`` (types in
+``_frames_c.pxd``). What is rare is left to the classes derived from it, which are not compiled.
+"""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from switchover.http2 import settings as settings_
-from switchover.http2.hpack import Encoder
+from switchover.http2._faults import ConnectionFault, StreamFault
+from switchover.http2.codes import ErrorCode
+from switchover.http2.hpack import Decoder, Encoder, HPACKError
 from switchover.http2.preface import PREFACE
 from switchover.http2.settings import PeerSettings, Settings
 
-__all__ = ["Sending", "Stream"]
+if TYPE_CHECKING:
+    from switchover.http2.engine import Receiver
+
+__all__ = ["Frames", "Stream"]
 
 _HEAD = struct.Struct(">HBBBL")
+_HEAD_SIZE = 9
+_STREAM_MASK = 0x7FFFFFFF
 _CODE = struct.Struct(">L")
 
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS = 0x0, 0x1, 0x3, 0x4
@@ -22,6 +33,8 @@ _PING, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = 0x6, 0x7, 0x8, 0x9
 _END_STREAM = 0x1
 _ACK = 0x1
 _END_HEADERS = 0x4
+#: The flags of a request in one frame, as most are: END_HEADERS and END_STREAM, no padding.
+_WHOLE = 0x5
 
 #: RFC 9113 §6.9.2: the connection's window, whatever SETTINGS say.
 _INITIAL_WINDOW = 65535
@@ -61,10 +74,22 @@ class Stream:
         self.message: Any = None
 
 
-class Sending:
-    """Everything that goes out. ``client`` says which end this is."""
+class Frames:
+    """One end of a connection, ``client`` or server, without what is rare.
 
-    def __init__(self, settings: Settings, clock: Callable[[], float], *, client: bool) -> None:
+    ``receiver`` is told what arrives. ``max_fields`` is how many lines a section may have.
+    """
+
+    def __init__(
+        self,
+        receiver: Receiver,
+        settings: Settings,
+        clock: Callable[[], float],
+        *,
+        client: bool,
+        max_fields: int,
+    ) -> None:
+        self._receiver = receiver
         self.client = client
         self.settings = settings
         self.clock = clock
@@ -83,8 +108,15 @@ class Sending:
         self._credit = 0
         self._withheld = 0
         self._out: list[bytes | memoryview] = []
-        #: Writes field sections; ``changes`` says whether an older one still means the same.
+        #: Read and write field sections, and say whether older ones still mean the same.
+        self.decoder = Decoder(settings.max_header_list_size, max_fields)
         self.encoder = Encoder()
+        #: New streams of the peer are not processed (after our last GOAWAY).
+        self.refusing = False
+        # The stream whose CONTINUATION frames are awaited.
+        self._block_stream = 0
+        # How many octets are needed before there is another frame to read.
+        self._needed = 0
         # From a reset stream's number to whether the reset was ours.
         self._resets: dict[int, bool] = {}
 
@@ -105,6 +137,82 @@ class Sending:
         if out:
             self._out = []
         return out
+
+    # Frames in.
+
+    def read_frames(self, data: bytes, position: int) -> int:
+        """Handle the whole frames of ``data`` from ``position``; return where the rest begins.
+
+        Raises :class:`ConnectionFault`.
+        """
+        end = len(data)
+        limit = self.settings.max_frame_size
+        while end - position >= _HEAD_SIZE:
+            high, low, kind, flags, stream_id = _HEAD.unpack_from(data, position)
+            length = high << 8 | low
+            if length > limit:
+                # RFC 9113 §4.2: an end "MUST send an error code of FRAME_SIZE_ERROR".
+                raise ConnectionFault(
+                    ErrorCode.FRAME_SIZE_ERROR,
+                    f"a frame of {length} octets, {limit} are allowed",
+                    "RFC 9113 §4.2",
+                )
+            start = position + _HEAD_SIZE
+            if end - start < length:
+                self._needed = _HEAD_SIZE + length
+                return position
+            position = start + length
+            stream_id &= _STREAM_MASK
+            try:
+                if kind == _HEADERS and flags == _WHOLE and self._may_begin(stream_id):
+                    self._begin(stream_id, data[start:position])
+                else:
+                    self.frame_received(kind, flags, stream_id, data[start:position])
+            except StreamFault as fault:
+                self.stream_faulty(stream_id, fault)
+            if self.closed:
+                return end
+        self._needed = _HEAD_SIZE
+        return position
+
+    def _may_begin(self, stream_id: int) -> bool:
+        """Whether a request in one frame may be taken without further questions."""
+        # The client's next number, nothing in between, nothing that forbids it.
+        return (
+            stream_id == self.highest + 2
+            and self.highest & 1 == 1
+            and not self.client
+            and not self.refusing
+            and self._block_stream == 0
+            and self.peer.received
+            and len(self.streams) < self.settings.max_concurrent_streams
+        )
+
+    def _begin(self, stream_id: int, block: bytes) -> None:
+        lines = self.decode(block)
+        self.highest = stream_id
+        stream = self._new_stream(stream_id)
+        stream.remote_open = False
+        self._receiver.headers_received(stream, lines, end=True)
+        if not stream.local_open:
+            self._drop(stream)
+
+    def decode(self, block: bytes) -> list[tuple[bytes, bytes]] | None:
+        """Return the lines of a field section, ``None`` if they exceed the limits."""
+        try:
+            return self.decoder.decode(block)
+        except HPACKError as error:
+            raise ConnectionFault(
+                ErrorCode.COMPRESSION_ERROR, str(error), "RFC 9113 §4.3"
+            ) from None
+
+    def frame_received(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        """Take a frame of any kind."""
+        raise NotImplementedError
+
+    def stream_faulty(self, stream_id: int, fault: StreamFault) -> None:
+        """The peer broke a rule on one stream."""
+        raise NotImplementedError
 
     # Streams.
 

@@ -1,0 +1,61 @@
+# C types for _frames.py, which is compiled under the name _frames_c (see setup.py).
+# Windows stay below 2^32 in either direction; what comes from frames is 31 bits at most.
+
+import cython
+from cython cimport longlong
+
+cdef int _HEAD_SIZE
+cdef int _DATA, _HEADERS, _RST_STREAM, _SETTINGS
+cdef int _PING, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION
+cdef int _END_STREAM, _ACK, _END_HEADERS, _WHOLE
+cdef long long _STREAM_MASK, _INITIAL_WINDOW
+cdef int _JOINED, _REMEMBERED_RESETS
+
+
+cdef class Stream:
+    cdef public long long id
+    cdef public bint local_open
+    cdef public bint remote_open
+    cdef public long long send_window
+    cdef public long long receive_window
+    cdef public long long held
+    cdef public long long credit
+    cdef public object message
+
+
+cdef class Frames:
+    cdef public bint client
+    cdef public bint settings_acknowledged
+    cdef public bint closed
+    cdef public bint refusing
+    cdef public long long highest
+    cdef public long long send_window
+    cdef public long long receive_window
+    cdef public long long _credit
+    cdef public long long _withheld
+    cdef public long long _block_stream
+    cdef public long long _needed
+    cdef public object settings
+    cdef public object clock
+    cdef public object peer
+    cdef public object decoder
+    cdef public object encoder
+    cdef public object _receiver
+    cdef public dict streams
+    cdef public dict blocked
+    cdef public dict _resets
+    cdef public list _out
+
+    @cython.locals(
+        end=Py_ssize_t, limit=Py_ssize_t, start=Py_ssize_t, length=Py_ssize_t, high=int, low=int,
+        kind=int, flags=int, stream_id=longlong,
+    )
+    cpdef Py_ssize_t read_frames(self, bytes data, Py_ssize_t position) except -1
+    cdef bint _may_begin(self, long long stream_id) except -1
+    @cython.locals(stream=Stream)
+    cdef _begin(self, long long stream_id, bytes block)
+    cpdef Stream _new_stream(self, long long stream_id)
+    cpdef _close_local(self, Stream stream)
+    cpdef _drop(self, Stream stream)
+    @cython.locals(size=Py_ssize_t, limit=Py_ssize_t, number=longlong)
+    cpdef bint send_answer(self, Stream stream, bytes block, bytes content) except -1
