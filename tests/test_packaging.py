@@ -18,7 +18,7 @@ import switchover
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "switchover"
 TREE = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md")
-FOLDERS = ("src", "tests", "tools", "docs")
+FOLDERS = ("src", "tests", "tools", "docs", "examples")
 
 WITHOUT_CYTHON = "import sys; sys.modules['Cython'] = None; "
 BUILD = "from setuptools import build_meta; build_meta.build_{kind}({folder!r})"
