@@ -314,7 +314,8 @@ def test_close_waits_for_a_slow_peer_to_take_what_was_sent(elsewhere: Any) -> No
             while True:
                 ws.send(b"x" * 100_000, timeout=0.1)
                 sent += 1
-        elsewhere.loop.call_soon_threadsafe(reading.set)
+        # The peer reads only once close() has begun.
+        elsewhere.loop.call_soon_threadsafe(elsewhere.loop.call_later, 0.2, reading.set)
         ws.close()
     assert seen == [100_000] * sent
 
