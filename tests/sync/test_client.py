@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 
 import switchover.sync
+from switchover.asyncio.client_pool import HTTP2
+from switchover.asyncio.connect_handler import ConnectHandler
 from switchover.asyncio.dialing import Route
 from switchover.asyncio.exchange import Exchange
 from switchover.asyncio.offers import TLSPolicy
+from switchover.asyncio.settings import ServerSettings
 from switchover.asyncio.tls_upgrade import TLSUpgrade, tls
 from switchover.errors import (
     DeadlineExceeded,
@@ -24,6 +27,7 @@ from switchover.errors import (
     RemoteProtocolError,
 )
 from switchover.http.messages import Response
+from switchover.tunnel.policy import DestinationPolicy
 
 
 @pytest.fixture
@@ -276,3 +280,24 @@ def test_unix_socket(elsewhere: Any, tmp_path: Path) -> None:
         elsewhere.run(server.start(path=os.fspath(path)))
         with switchover.sync.Client(route=Route(path=path)) as client:
             assert client.get("http://anywhere/").content == b"onetwo"
+
+
+def test_http2_by_prior_knowledge(elsewhere: Any) -> None:
+    settings = ServerSettings(http2_prior_knowledge=True)
+    with (
+        elsewhere.serving(_ticking, settings=settings) as server,
+        switchover.sync.Client(http2=HTTP2.PRIOR_KNOWLEDGE) as client,
+    ):
+        answer = client.get(f"http://127.0.0.1:{server.port}/")
+        assert (answer.http_version, answer.content) == ("2", b"onetwo")
+
+
+def test_through_a_proxy(elsewhere: Any, address: str) -> None:
+    policy = DestinationPolicy(ports=None, networks=["127.0.0.0/8"])
+    with elsewhere.serving(connect=ConnectHandler(policy)) as proxy:
+        route = Route(proxy=f"http://127.0.0.1:{proxy.port}")
+        with switchover.sync.Client(route=route) as client:
+            assert client.get(f"http://{address}/far").text() == "GET /far "
+        with switchover.sync.connect(f"ws://{address}/echo", route=route) as ws:
+            ws.send("through the proxy")
+            assert ws.recv(5) == "through the proxy"
