@@ -24,6 +24,7 @@ SOURCES = {
     "switchover.http2._hpack_c": "src/switchover/http2/_hpack.py",
     "switchover.http2._frames_c": "src/switchover/http2/_frames.py",
     "switchover.websocket._framing_c": "src/switchover/websocket/_framing.py",
+    "switchover.asyncio._http1_carrier_c": "src/switchover/asyncio/_http1_carrier.py",
     "switchover.asyncio._wire_c": "src/switchover/asyncio/_wire.py",
     "switchover.websocket._masking": "src/switchover/websocket/_masking.pyx",
 }

@@ -19,6 +19,8 @@ _COARSENESS = 1 / 16
 #: … and never by more than this many seconds.
 _LATEST = 0.5
 _FINEST = 1 / 256
+#: So many lengths are remembered with their ticks.
+_MAX_STEPS = 64
 
 
 class Deadline:
@@ -47,6 +49,7 @@ class Deadlines:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop: asyncio.AbstractEventLoop = weakref.proxy(loop)  # the loop is the key
         self._buckets: dict[float, dict[Deadline, None]] = {}
+        self._steps: dict[float, float] = {}
 
     @staticmethod
     def of(loop: asyncio.AbstractEventLoop) -> Deadlines:
@@ -58,7 +61,9 @@ class Deadlines:
 
     def set(self, seconds: float, callback: Callable[[], None]) -> Deadline:
         """Call ``callback`` once, no sooner than ``seconds`` from now."""
-        step = _step(seconds)
+        step = self._steps.get(seconds)
+        if step is None:
+            step = self._step_of(seconds)
         when = math.ceil((self._loop.time() + seconds) / step) * step
         bucket = self._buckets.get(when)
         if bucket is None:
@@ -67,6 +72,13 @@ class Deadlines:
         deadline = Deadline(bucket, callback)
         bucket[deadline] = None
         return deadline
+
+    def _step_of(self, seconds: float) -> float:
+        # Lengths come from settings: there are few, but a length may also be what is left.
+        if len(self._steps) >= _MAX_STEPS:
+            self._steps.clear()
+        step = self._steps[seconds] = _step(seconds)
+        return step
 
     def _expire(self, when: float) -> None:
         # A callback may cancel another deadline of the same tick, so take them one by one.

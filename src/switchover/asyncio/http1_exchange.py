@@ -191,8 +191,8 @@ class HTTP1Exchange(Exchange):
             self._driver.response_completed(self)
             self._wake()
         self._driver.sent()
-        if self._driver.gate.closed:
-            await self._driver.gate.passed()
+        if self._driver.blocked():
+            await self._driver.unblocked()
 
     def _check_open(self) -> None:
         if self._left:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from switchover.asyncio.exchange import Handler
 from switchover.asyncio.http1_carrier import HTTP1Carrier
@@ -29,41 +29,23 @@ from switchover.http.events import (
     Switched,
 )
 from switchover.http.messages import Request, Response
-from switchover.http.server import ServerConnection
 from switchover.tunnel.connect import refused
 from switchover.upgrade.decisions import Answer, Ordinary, Select, decide, switching_response
-from switchover.upgrade.offers import Offer, examine, offered
-
-if TYPE_CHECKING:
-    from switchover.asyncio.server import Server
+from switchover.upgrade.offers import NO_UPGRADE, Offer, examine, offered
 
 __all__ = ["HTTP1ServerProtocol"]
 
 logger = logging.getLogger("switchover.server")
 
 
-class HTTP1ServerProtocol(HTTP1Carrier):
+class HTTP1ServerProtocol(HTTP1Carrier, asyncio.BufferedProtocol):
     """Drives one HTTP/1.1 connection of ``server`` up to its end or its switch.
 
     With a ``machine`` made by :meth:`ServerConnection.answering`, the first thing is the answer
     to the request that asked for the switch to what is above us.
     """
 
-    __slots__ = ("_content", "_open_offer", "_owed")
-
-    def __init__(
-        self,
-        server: Server,
-        loop: asyncio.AbstractEventLoop,
-        *,
-        machine: ServerConnection | None = None,
-        chain: tuple[str, ...] = ("HTTP/1.1",),
-        scheme: str = "http",
-    ) -> None:
-        super().__init__(server, loop, machine=machine, chain=chain, scheme=scheme)
-        self._owed = machine is not None
-        self._content: list[bytes] = []
-        self._open_offer: tuple[Request, Ordinary | None] | None = None
+    __slots__ = ()
 
     def act(self, event: Event) -> None:
         _ACTIONS[type(event)](self, event)
@@ -80,11 +62,11 @@ class HTTP1ServerProtocol(HTTP1Carrier):
             self._on_connect(request)
             return
         registry = self.server.registry
-        asks = "upgrade" in request.fields
-        if not registry.requires_switch and not asks:
+        examined = examine(request)
+        asks = examined is not NO_UPGRADE
+        if not asks and not registry.required:
             self._start_exchange(request)
             return
-        examined = examine(request)
         offer = examined if isinstance(examined, Offer) else None
         if not registry.upgrades and self.server.observer is None:
             # Nothing to decide here; what is offered is the application's to take.
@@ -142,7 +124,7 @@ class HTTP1ServerProtocol(HTTP1Carrier):
 
     def _answer(self, request: Request, response: Response) -> None:
         self._machine.send_response(response, end=True)
-        self._arm(self.server.settings.timeouts.idle, self._idle_too_long)
+        self._arm_idle()
 
     def _on_connect(self, request: Request) -> None:
         handler = self.server.connect
@@ -164,6 +146,8 @@ class HTTP1ServerProtocol(HTTP1Carrier):
             if self.exchange is not None:
                 self.exchange.content_arrived(event.data)
             return
+        if self._content is None:
+            self._content = []
         self._content.append(event.data)
         if self._content_octets > self._selection.upgrade.content_limit:
             self._decline_for_content()
@@ -174,13 +158,13 @@ class HTTP1ServerProtocol(HTTP1Carrier):
         if selection.upgrade.required:
             limit = selection.upgrade.content_limit
             text = f"A request that switches here has {limit} octets of content at most.\n"
-            self._content, self._content_octets = [], 0
+            self._content, self._content_octets = None, 0
             self._disarm()
             assert self._machine.request is not None
             self._answer(self._machine.request, Response.text(413, text))
             return
         # A declined upgrade loses nothing: what was read is the exchange's content.
-        content, self._content, self._content_octets = self._content, [], 0
+        content, self._content, self._content_octets = self._content or (), None, 0
         self._disarm()
         request = self._machine.request
         assert request is not None
@@ -197,7 +181,7 @@ class HTTP1ServerProtocol(HTTP1Carrier):
                 self.exchange.content_ended(event.trailers)
             else:
                 # Answered already, by a refusal or by an application that did not wait.
-                self._arm(self.server.settings.timeouts.idle, self._idle_too_long)
+                self._arm_idle()
             return
         request = self._machine.request
         assert request is not None
@@ -223,8 +207,8 @@ class HTTP1ServerProtocol(HTTP1Carrier):
         event: MessageComplete,
         hook: Callable[..., Any],
     ) -> None:
-        content = b"".join(self._content)
-        self._content, self._content_octets = [], 0
+        content = b"".join(self._content or ())
+        self._content, self._content_octets = None, 0
         exchange = self._make_exchange(request, offered(request))
         exchange.content_ended(event.trailers)
         self._open_offer = (request, None)
@@ -238,12 +222,12 @@ class HTTP1ServerProtocol(HTTP1Carrier):
             protocol=event.protocol,
             request=event.request,
             response=event.response,
-            content=b"".join(self._content),
+            content=b"".join(self._content) if self._content is not None else b"",
             selection=selection,
             facts=self.facts,
             trailing_data=event.trailing_data,
         )
-        self._content = []
+        self._content = None
         self._report("switched", event.request, None, event.protocol)
         self._leave()
         selection.upgrade.successor.attach(switching, self._transport)
@@ -261,18 +245,6 @@ class HTTP1ServerProtocol(HTTP1Carrier):
         # The peer may have ended its side while the application made up its mind.
         if self._eof and not getattr(successor, "eof_received", lambda: False)():
             transport.close()
-
-    def _leave(self) -> None:
-        """Let go of the transport: the 101 is written, nothing more is read for HTTP."""
-        transport = self._transport
-        assert transport is not None
-        transport.write(b"".join(self._machine.data_to_send()))
-        self._over = True
-        self._disarm()
-        self.server.dismiss(self)
-        if self._reading_paused:
-            self._reading_paused = False
-            transport.resume_reading()
 
     def _on_failed(self, event: Failed) -> None:
         self._disarm()
@@ -338,7 +310,7 @@ class HTTP1ServerProtocol(HTTP1Carrier):
         self.server.log_access(exchange, self)
         if self._closing:
             self._machine.stop_keep_alive()
-        self._arm(self.server.settings.timeouts.idle, self._idle_too_long)
+        self._arm_idle()
 
 
 def _told(request: Request) -> str:

@@ -21,7 +21,7 @@ Lines = Iterable[tuple[bytes, bytes]]
 
 # RFC 9110 §2.5: a server sends the version it conforms to, also to an HTTP/1.0 client.
 _STATUS_LINES = {
-    status: f"HTTP/1.1 {status} {default_reason(status)}".encode()
+    status: (f"HTTP/1.1 {status} {default_reason(status)}".encode(), default_reason(status))
     for status in range(100, 600)
     if default_reason(status)
 }
@@ -60,8 +60,10 @@ def response_head(response: Response, lines: Lines) -> bytes:
 
     Raises ``LocalProtocolError`` for a status that is none and an invalid reason phrase.
     """
-    start_line = _STATUS_LINES.get(response.status) if not response.reason else None
-    return _join(start_line or _status_line(response), lines)
+    usual = _STATUS_LINES.get(response.status)
+    if usual is not None and response.reason in ("", usual[1]):
+        return _join(usual[0], lines)
+    return _join(_status_line(response), lines)
 
 
 def _status_line(response: Response) -> bytes:

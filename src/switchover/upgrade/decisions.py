@@ -15,7 +15,7 @@ received Upgrade header field if it wishes to continue using the current protoco
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from switchover.errors import LocalProtocolError, RemoteProtocolError
@@ -99,14 +99,14 @@ def decide(
         examined = examine(request)
     if examined is NO_UPGRADE and not registry.required:
         return _PLAIN  # every plain request comes this way
-    insisting = _insisting(request, registry, secure=secure)
     if isinstance(examined, NoOffer):
+        insisting = _insisting(request, registry, secure=secure)
         if insisting:
             return _require(request, insisting, examined.reason, examined.rule)
         if request.protocol is not None:
             return _answer(400, examined.reason, examined.rule)
         return Ordinary(examined.reason, examined.rule)
-    candidates, misfit = _candidates(examined, registry, insisting, secure=secure)
+    candidates, misfit = _candidates(examined, registry, secure=secure)
     if candidates:
         chosen = registry.policy(examined, candidates, request, peer)
         if chosen is not None:
@@ -114,6 +114,7 @@ def decide(
         misfit = _DECLINED
     if misfit.status:
         return _answer(misfit.status, misfit.reason, misfit.rule)
+    insisting = _insisting(request, registry, secure=secure)
     if insisting:
         return _require(request, insisting, misfit.reason, misfit.rule)
     if examined.extended and not (others_may_know and misfit is _UNKNOWN):
@@ -127,16 +128,29 @@ _PLAIN = Ordinary(NO_UPGRADE.reason, NO_UPGRADE.rule)
 
 @dataclass(frozen=True, slots=True)
 class _Misfit:
-    """Why an offered token was not taken; ``closeness`` finds the most telling reason."""
+    """Why an offered token was not taken; ``closeness`` finds the most telling reason.
+
+    ``{token}`` in the reason is the token; it is put in if the reason is told.
+    """
 
     reason: str
     rule: str = "RFC 9110 §7.8"
     status: int = 0
     closeness: int = 0
 
+    def of(self, upgrade: Upgrade) -> _Misfit:
+        return replace(self, reason=self.reason.replace("{token}", str(upgrade.token)))
+
 
 _UNKNOWN = _Misfit("no offered protocol is spoken here")
 _DECLINED = _Misfit("the selection policy declined the offer", closeness=9)
+_EXCLUDED = _Misfit("the resource insists on another protocol", closeness=1)
+_ONLY_TLS = _Misfit("{token} is served only under TLS", closeness=1)
+_ONLY_CLEARTEXT = _Misfit("{token} is served only in cleartext", closeness=1)
+_NOT_HERE = _Misfit("{token} is not served at this path", closeness=2)
+_NOT_SO = _Misfit("{token} is not served for this request", closeness=3)
+_NOT_EXTENDED = _Misfit("{token} is not served by extended CONNECT", closeness=4)
+_TOO_LONG = _Misfit("the request has more content than is read before a switch", closeness=6)
 
 
 def _insisting(request: Request, registry: Registry, *, secure: bool) -> list[Upgrade]:
@@ -146,13 +160,13 @@ def _insisting(request: Request, registry: Registry, *, secure: bool) -> list[Up
 
 
 def _candidates(
-    offer: Offer, registry: Registry, insisting: Sequence[Upgrade], *, secure: bool
+    offer: Offer, registry: Registry, *, secure: bool
 ) -> tuple[list[Candidate], _Misfit]:
     candidates: list[Candidate] = []
-    closest = _UNKNOWN
+    closest, whose = _UNKNOWN, None
     for upgrade, token, position in registry.matching(offer):
-        if insisting and not upgrade.required:
-            misfit = _Misfit("the resource insists on another protocol", closeness=1)
+        if not upgrade.required and _insisting(offer.request, registry, secure=secure):
+            misfit = _EXCLUDED
         else:
             fit = _fit(offer, upgrade, secure=secure)
             if not isinstance(fit, _Misfit):
@@ -160,7 +174,9 @@ def _candidates(
                 continue
             misfit = fit
         if misfit.closeness > closest.closeness:
-            closest = misfit
+            closest, whose = misfit, upgrade
+    if whose is not None and not candidates:
+        closest = closest.of(whose)
     return candidates, closest
 
 
@@ -168,25 +184,26 @@ def _fit(offer: Offer, upgrade: Upgrade, *, secure: bool) -> dict[str, str] | _M
     """Return the path's parameters if the request fits the registration, else the reason."""
     request = offer.request
     if upgrade.secure is not None and upgrade.secure is not secure:
-        where = "under TLS" if upgrade.secure else "in cleartext"
-        return _Misfit(f"{upgrade.token} is served only {where}", closeness=1)
-    parameters = upgrade.parameters(request.path)
+        return _ONLY_TLS if upgrade.secure else _ONLY_CLEARTEXT
+    parameters = {} if upgrade.pattern is None else upgrade.pattern.match(request.path)
     if parameters is None:
-        return _Misfit(f"{upgrade.token} is not served at this path", closeness=2)
+        return _NOT_HERE
     if upgrade.predicate is not None and not upgrade.predicate(request):
-        return _Misfit(f"{upgrade.token} is not served for this request", closeness=3)
+        return _NOT_SO
     if offer.extended:
         if not upgrade.extended_connect:
-            return _Misfit(f"{upgrade.token} is not served by extended CONNECT", closeness=4)
+            return _NOT_EXTENDED
         return parameters
     # RFC 9110 §7.8: "A server MUST NOT switch protocols unless the received message
     # semantics can be honored by the new protocol".
     if upgrade.methods is not None and request.method not in upgrade.methods:
         return _Misfit(f"{upgrade.token} does not start from {request.method[:20]}", closeness=5)
-    if request.has_content and upgrade.content is not ContentRule.READ:
+    if not request.has_content:
+        return parameters
+    if upgrade.content is not ContentRule.READ:
         return _content_misfit(upgrade)
     if _too_long(request, upgrade):
-        return _Misfit("the request has more content than is read before a switch", closeness=6)
+        return _TOO_LONG
     return parameters
 
 
@@ -205,8 +222,6 @@ _MAX_DIGITS = 18  # of a length that is worth converting; int() refuses very lon
 
 
 def _too_long(request: Request, upgrade: Upgrade) -> bool:
-    if not request.has_content:
-        return False
     length = request.fields.get("content-length")
     if length is None or not (length.isascii() and length.isdecimal()):
         return False  # chunked: the driver counts as it reads
@@ -214,7 +229,7 @@ def _too_long(request: Request, upgrade: Upgrade) -> bool:
 
 
 def _prepare(offer: Offer, chosen: Candidate, candidates: Sequence[Candidate]) -> Decision:
-    if not any(chosen is candidate for candidate in candidates):
+    if chosen is not candidates[0] and not any(chosen is candidate for candidate in candidates):
         raise LocalProtocolError(
             "the selection policy returned something that is not a candidate",
             rule="RFC 9110 §7.8",

@@ -7,9 +7,11 @@ switchover looks at ``Upgrade`` and ``Connection`` of a request to decide this.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from switchover.errors import RemoteProtocolError
+from switchover.http.lists import split_list
 from switchover.upgrade.tokens import UpgradeToken, read_member
 
 if TYPE_CHECKING:
@@ -84,14 +86,27 @@ def examine(request: Request) -> Offer | NoOffer:
         # RFC 9110 §7.6.1: without the option the field was not meant for this hop.
         if "upgrade" not in fields.connection_options:
             return _NO_OPTION
-        members = fields.members("upgrade")
+        tokens = _read_tokens(fields["upgrade"])
     except RemoteProtocolError as error:  # more empty members than a list may have
         return NoOffer(str(error), error.rule)
     # RFC 9110 §9.3.6: a 2xx to CONNECT makes a tunnel; a 101 would make something else.
     if request.method == "CONNECT":
         return _CONNECT
-    tokens = tuple([token for m in members[:MAX_MEMBERS] if (token := read_member(m))])
     return Offer(tokens, request) if tokens else _NO_TOKEN
+
+
+def _read_tokens(value: str) -> tuple[UpgradeToken, ...]:
+    return _read_remembered(value) if len(value) <= _REMEMBERED_LENGTH else _read(value)
+
+
+def _read(value: str) -> tuple[UpgradeToken, ...]:
+    members = split_list(value)[:MAX_MEMBERS]
+    return tuple([token for member in members if (token := read_member(member))])
+
+
+# Clients send the same few lists over and over; no peer can fill memory with 64 short ones.
+_REMEMBERED_LENGTH = 64
+_read_remembered = lru_cache(maxsize=64)(_read)
 
 
 def _examine_extended_connect(request: Request, protocol: str) -> Offer | NoOffer:

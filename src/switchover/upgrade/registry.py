@@ -269,13 +269,19 @@ class Registry:
         """
         found: list[tuple[int, int, int, Upgrade, UpgradeToken]] = []
         for position, token in enumerate(offer.tokens):
-            for index, upgrade in (*self._by_name.get(token.key[0], ()), *self._families):
+            registered = self._by_name.get(token.key[0], _NOBODY)
+            if self._families:
+                registered = [*registered, *self._families]
+            for index, upgrade in registered:
                 rank = upgrade.rank(token)
                 if rank is not None:
                     found.append((index, rank, position, upgrade, token))
         if len(found) > 1:
             found.sort(key=_server_order_key)
         return [(upgrade, token, position) for _, _, position, upgrade, token in found]
+
+
+_NOBODY: list[tuple[int, Upgrade]] = []
 
 
 def _server_order_key(entry: tuple[int, int, int, Upgrade, UpgradeToken]) -> tuple[int, int, int]:

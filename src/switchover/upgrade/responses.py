@@ -69,9 +69,12 @@ def build_switching_response(
     # RFC 9110 §15.2.2: "The server MUST generate an Upgrade header field in the response that
     # indicates which protocol(s) will be in effect after this response", and §7.8: in
     # layer-ascending order.
-    upgrade = ", ".join([str(token), *layers_above]).encode("ascii")
-    head = [(b"Upgrade", upgrade), (b"Connection", b"Upgrade")]
-    return Response(101, Fields.from_octets([*head, *lines]), "Switching Protocols")
+    upgrade = str(token) if not layers_above else ", ".join([str(token), *layers_above])
+    all_lines = [(b"Upgrade", upgrade.encode("ascii")), _CONNECTION, *lines]
+    return Response(101, Fields.from_octets(all_lines), "Switching Protocols")
+
+
+_CONNECTION = (b"Connection", b"Upgrade")
 
 
 def required_response(

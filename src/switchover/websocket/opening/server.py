@@ -12,6 +12,7 @@ from switchover.http.messages import Request, Response
 from switchover.upgrade.offers import NoOffer, examine, what_arrived
 from switchover.upgrade.registry import Acceptance
 from switchover.upgrade.tokens import UpgradeToken
+from switchover.websocket.extensions import FIELD as _EXTENSIONS
 from switchover.websocket.extensions import ServerExtension, negotiate, parse_extensions
 from switchover.websocket.opening.keys import VERSION, Negotiated, accept_value
 from switchover.websocket.opening.refusals import (
@@ -23,6 +24,7 @@ from switchover.websocket.opening.refusals import (
     wrong_version,
 )
 from switchover.websocket.origins import SAME_ORIGIN, OriginPolicy, origin_policy
+from switchover.websocket.subprotocols import FIELD as _SUBPROTOCOL
 from switchover.websocket.subprotocols import (
     SubprotocolChoice,
     check_subprotocols,
@@ -125,6 +127,8 @@ class ServerOpening:
         return None if reason is None else forbidden(reason)
 
     def _negotiate(self, fields: Fields, lines: list[tuple[bytes, bytes]]) -> Negotiated:
+        if self._subprotocols is None and _EXTENSIONS not in fields and _SUBPROTOCOL not in fields:
+            return _PLAIN
         offered = offered_subprotocols(fields)
         offers = parse_extensions(fields)
         subprotocol = choose_subprotocol(offered, self._subprotocols)
@@ -135,6 +139,9 @@ class ServerOpening:
             # RFC 6455 §11.3.2: the field "MUST NOT appear more than once in an HTTP response".
             lines.append((b"Sec-WebSocket-Extensions", answer.encode()))
         return Negotiated(subprotocol, extensions)
+
+
+_PLAIN = Negotiated()  # nothing but the protocol itself; it cannot be changed
 
 
 def accept(
