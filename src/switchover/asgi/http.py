@@ -40,6 +40,9 @@ class _State(Enum):
     DONE = "after the response"
 
 
+# Looked up for every message; members of an enumeration are slow to come by.
+_AT_START, _HELD, _DONE = _State.START, _State.HELD, _State.DONE
+
 _START = "http.response.start"
 _BODY = "http.response.body"
 _HINT = "http.response.early_hint"
@@ -74,7 +77,7 @@ class HTTPCycle:
     def __init__(self, exchange: Exchange, channel: UpgradeChannel | None = None) -> None:
         self._exchange = exchange
         self._channel = channel
-        self._state = _State.START
+        self._state = _AT_START
         self._start: Message = {}
         self._trailer_lines: list[tuple[bytes, bytes]] | None = None
         self._content_complete = False
@@ -117,6 +120,13 @@ class HTTPCycle:
         """
         kind = message["type"]
         state = self._state
+        # The two messages of most answers.
+        if kind == _START and state is _AT_START:
+            self._hold(message)
+            return
+        if kind == _BODY and state is _HELD:
+            await self._send_body(message)
+            return
         if state is _State.DONE:
             # ASGI: after the last body message "any further messages on the channel will
             # be ignored". A second response is worth a word, though.
@@ -127,8 +137,6 @@ class HTTPCycle:
             raise illegal_message(kind, state.value, _LEGAL[state])
         if kind == _BODY:
             await self._send_body(message)
-        elif kind == _START:
-            self._hold(message)
         elif kind == _HINT:
             await self._send_hint(message)
         else:
@@ -144,7 +152,7 @@ class HTTPCycle:
                 rule="RFC 9110 §15.2",
             )
         self._start = message
-        self._state = _State.HELD
+        self._state = _HELD
         if message.get("trailers", False):
             self._trailer_lines = []
 
@@ -159,11 +167,11 @@ class HTTPCycle:
         if type(data) is not bytes:
             data = bytes(data)
         more = message.get("more_body", False)
-        if self._state is _State.HELD:
+        if self._state is _HELD:
             await self._send_head(data, more=more)
         elif data:
             await self._exchange.send_content(data)
-        if more or self._state is _State.DONE:
+        if more or self._state is _DONE:
             return
         if self._trailer_lines is not None:
             self._state = _State.TRAILERS
@@ -174,7 +182,7 @@ class HTTPCycle:
     async def _send_head(self, data: bytes, *, more: bool) -> None:
         start, self._start = self._start, {}
         # Should the head turn out to be unsendable, the application may answer otherwise.
-        self._state = _State.START
+        self._state = _AT_START
         status = start["status"]
         fields = response_fields(start.get("headers", ()))
         if status == 101:
@@ -193,7 +201,7 @@ class HTTPCycle:
             if data:
                 await self._exchange.send_content(data)
             return
-        self._state = _State.DONE
+        self._state = _DONE
         if "content-length" not in fields and status not in (204, 304):
             if data or self._exchange.request.method != "HEAD":
                 fields.add(b"content-length", b"%d" % len(data))
@@ -261,7 +269,7 @@ class HTTPCycle:
     async def _application_returned(self) -> None:
         if self._channel is not None and self._channel.switched:
             await self._channel.finish()
-        elif self._state is not _State.DONE and not self._disconnected:
+        elif self._state is not _DONE and not self._disconnected:
             logger.error("the application returned %s", self._state.value)
             await self._answer_instead(_NO_ANSWER)
 

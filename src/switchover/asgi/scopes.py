@@ -95,14 +95,16 @@ def websocket_scope(
 
 def _target(request: Request, root_path: str) -> tuple[str, bytes, bytes]:
     """Return ``path``, ``raw_path`` and ``query_string``."""
-    raw = request.path
+    raw, _, query = request.target.partition("?")
+    if raw[:1] != "/":
+        raw, query = request.path, request.query
     # ASGI: path is "with percent-encoded sequences and UTF-8 byte sequences decoded into
     # characters"; what is not UTF-8 becomes U+FFFD, and stands unchanged in raw_path.
     path = unquote(raw) if "%" in raw else raw
     if root_path:
         # ASGI: "path" includes the root path; the proxy in front has cut it off.
         path, raw = root_path + path, root_path + raw
-    return path, raw.encode("latin-1", "replace"), request.query.encode("latin-1")
+    return path, raw.encode("latin-1", "replace"), query.encode("latin-1")
 
 
 def _headers(request: Request, *, underscore_names: bool) -> list[tuple[bytes, bytes]]:
@@ -128,8 +130,11 @@ def _with_host(headers: list[tuple[bytes, bytes]], request: Request) -> list[tup
     """
     if not request.authority:
         return headers
+    host = (b"host", request.authority.encode("latin-1"))
+    if request.version == "2" and headers and headers[0] == host:
+        return headers  # so the HTTP/2 machine makes it, of one host
     rest = [line for line in headers if line[0] != b"host"]
-    return [(b"host", request.authority.encode("latin-1")), *rest]
+    return [host, *rest]
 
 
 def _client(facts: PeerFacts) -> tuple[str, int] | None:
