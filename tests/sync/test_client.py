@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import ssl
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,6 +78,18 @@ def test_tunnels_end_with_their_client(address: str) -> None:
     with pytest.raises(LocalProtocolError):
         client.get(f"http://{address}/")
     client.close()
+
+
+def test_a_client_lets_go_of_tunnels_that_have_ended(
+    client: switchover.sync.Client, address: str
+) -> None:
+    tunnel = client.get(f"http://{address}/shout", offer=["shout/1"]).tunnel
+    assert tunnel is not None
+    ended = weakref.ref(tunnel._tunnel)
+    tunnel.close()
+    del tunnel
+    gc.collect()
+    assert ended() is None
 
 
 def test_content_is_made_in_the_thread_that_sends_it(

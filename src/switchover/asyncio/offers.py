@@ -68,7 +68,9 @@ class TunnelUpgrade(ClientUpgrade):
     def switched(
         self, event: Switched, driver: HTTP1ClientProtocol, pool: ClientPool, url: URL
     ) -> Awaitable[ClientResponse]:
-        tunnel = Tunnel(event.protocol, event.request, event.response, facts=driver.facts)
+        tunnel = Tunnel(
+            event.protocol, event.request, event.response, facts=driver.facts, on_lost=pool.release
+        )
         pool.adopt(tunnel)
         transport = driver.transport
         transport.set_protocol(tunnel)
