@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import enum
 import inspect
 import re
 import sys
@@ -24,6 +25,13 @@ Everything here is imported from `switchover`.
 """
 
 
+class _Unreadable:
+    """Stands for a default without a text of its own."""
+
+    def __repr__(self) -> str:
+        return "…"
+
+
 def _signature(thing: object) -> str:
     try:
         signature = inspect.signature(thing)  # type: ignore[arg-type]  # not callable: TypeError
@@ -31,7 +39,7 @@ def _signature(thing: object) -> str:
         return ""
     # Defaults show as their values; an object without a readable one would differ at each run.
     shown = [
-        p.replace(default=...) if " at 0x" in repr(p.default) else p
+        p.replace(default=_Unreadable()) if " at 0x" in repr(p.default) else p
         for p in signature.parameters.values()
     ]
     # Annotations are kept as text (PEP 563): show them without the quotation marks.
@@ -58,7 +66,9 @@ def _members(owner: type) -> Iterator[str]:
 def _entry(name: str) -> list[str]:
     thing = getattr(switchover, name)
     lines = [f"### `{name}`", ""]
-    if callable(thing):
+    if inspect.isclass(thing) and issubclass(thing, enum.Enum):
+        lines += _block("\n".join(f"{name}.{member}" for member in thing.__members__))
+    elif callable(thing) and not getattr(thing, "_is_protocol", False):
         lines += _block(f"{name}{_signature(thing).removesuffix(' -> None')}")
     lines += [inspect.getdoc(thing) or "", ""]
     if inspect.isclass(thing) and (members := list(_members(thing))):

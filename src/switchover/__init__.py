@@ -18,6 +18,7 @@ from switchover.asyncio.exchange import Exchange, PeerFacts
 from switchover.asyncio.http2_upgrade import h2c
 from switchover.asyncio.offers import ClientUpgrade, TLSPolicy
 from switchover.asyncio.proxies import Proxy
+from switchover.asyncio.reconnect import reconnecting
 from switchover.asyncio.reports import Report
 from switchover.asyncio.settings import ServerSettings, Timeouts
 from switchover.asyncio.switch import switch
@@ -25,6 +26,7 @@ from switchover.asyncio.tls_upgrade import TLSUpgrade, tls
 from switchover.asyncio.tunnel import Tunnel
 from switchover.asyncio.upgrades import token
 from switchover.asyncio.websocket import WebSocket, WebSocketSettings
+from switchover.asyncio.websocket_broadcast import SlowReader, broadcast
 from switchover.asyncio.websocket_upgrade import websocket
 from switchover.errors import (
     ConnectionClosed,
@@ -105,6 +107,7 @@ __all__ = [
     "Server",
     "ServerExtension",
     "ServerSettings",
+    "SlowReader",
     "SwitchDeclined",
     "SwitchError",
     "SwitchoverError",
@@ -122,10 +125,12 @@ __all__ = [
     "UpgradeToken",
     "WebSocket",
     "WebSocketSettings",
+    "broadcast",
     "client_order",
     "connect",
     "h2c",
     "one_user",
+    "reconnecting",
     "server_order",
     "switch",
     "tls",

@@ -18,7 +18,7 @@ from switchover.cli.certificate import make_certificate
 from switchover.cli.demonstration import ECHO_LIMIT, Demonstration, echo, shout
 from switchover.cli.running import fail, run, stop_signal
 
-__all__ = ["serve"]
+__all__ = ["demonstration_server", "serve"]
 
 
 @click.command()
@@ -41,12 +41,35 @@ __all__ = ["serve"]
     is_flag=True,
     help="Let clients switch from cleartext to TLS (RFC 2817); the demonstration always does.",
 )
-@click.option("--certificate", type=click.Path(exists=True, dir_okay=False), help="PEM file.")
-@click.option("--key", type=click.Path(exists=True, dir_okay=False), help="PEM file.")
-@click.option("--app-dir", default=".", show_default=True, help="Where to import from.")
+@click.option(
+    "--certificate",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE",
+    help="PEM file with the certificate (and its chain); without it one is made at start.",
+)
+@click.option(
+    "--key",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE",
+    help="PEM file with the private key, if that is not in the certificate's.",
+)
+@click.option(
+    "--app-dir", default=".", show_default=True, metavar="DIR", help="Where to import from."
+)
 @click.option("--factory", is_flag=True, help="APPLICATION is a function that returns one.")
-@click.option("--root-path", default="", help="ASGI root_path.")
-@click.option("--lifespan", type=click.Choice(["auto", "on", "off"]), default="auto")
+@click.option(
+    "--root-path",
+    default="",
+    metavar="PATH",
+    help="Where a proxy mounts the application (ASGI root_path).",
+)
+@click.option(
+    "--lifespan",
+    type=click.Choice(["auto", "on", "off"]),
+    default="auto",
+    show_default=True,
+    help="Whether the application is told of startup and shutdown.",
+)
 @click.option(
     "--proxy-headers",
     "trusted",
@@ -54,17 +77,32 @@ __all__ = ["serve"]
     default=None,
     help="Take the client's address from proxies at HOSTS (comma-separated).",
 )
-@click.option("--http2", is_flag=True, help="Take HTTP/2 by prior knowledge, too.")
+@click.option(
+    "--http2",
+    is_flag=True,
+    help="Take HTTP/2 by prior knowledge, too (the demonstration always does).",
+)
 @click.option("--access-log/--no-access-log", default=False, help="Log each exchange.")
 @click.option(
     "--log-level",
     default="info",
     show_default=True,
+    help="What goes to standard error.",
     type=click.Choice(["debug", "info", "warning", "error"]),
 )
-@click.option("--shutdown-timeout", default=10.0, show_default=True, metavar="SECONDS")
+@click.option(
+    "--shutdown-timeout",
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="After SIGINT or SIGTERM, how long to wait for what is under way.",
+)
 def serve(application: str | None, log_level: str, **options: Any) -> None:
-    """Serve the ASGI APPLICATION (module:name), or the demonstration server without one."""
+    """Serve the ASGI APPLICATION (module:name), or the demonstration server without one.
+
+    Says where it listens, on standard output, once it does. SIGINT and SIGTERM end it in
+    order: answers are finished, WebSockets and tunnels are closed in their own way.
+    """
     logging.basicConfig(
         level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
@@ -101,7 +139,7 @@ async def _serve(app: Any, options: dict[str, Any]) -> int:
         http2_prior_knowledge=app is None or options["http2"],
     )
     if app is None:
-        server = _demonstration(context, settings, tls_from_start=tls_from_start)
+        server = demonstration_server(context, settings, tls_from_start=tls_from_start)
     else:
         server = _application_server(app, context, settings, options)
     stopped = stop_signal()  # before the first line: whoever reads it may send a signal
@@ -112,9 +150,16 @@ async def _serve(app: Any, options: dict[str, Any]) -> int:
     return 0
 
 
-def _demonstration(
-    context: ssl.SSLContext | None, settings: ServerSettings, *, tls_from_start: bool
+def demonstration_server(
+    context: ssl.SSLContext | None = None,
+    settings: ServerSettings | None = None,
+    *,
+    tls_from_start: bool = False,
 ) -> Any:
+    """Return the demonstration server, not started yet.
+
+    ``context`` is for TLS: by upgrade, or with ``tls_from_start`` for a listener of its own.
+    """
     from switchover.asyncio.http2_upgrade import h2c
     from switchover.asyncio.server import Server as PlainServer
     from switchover.asyncio.tls_upgrade import tls
@@ -131,6 +176,7 @@ def _demonstration(
     ]
     if context is not None and not tls_from_start:
         upgrades.append(tls(context, required=["/secure"]))
+    settings = settings or ServerSettings(http2_prior_knowledge=True)
     return PlainServer(demonstration, upgrades, settings=settings, observer=demonstration.observe)
 
 
