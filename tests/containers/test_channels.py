@@ -32,6 +32,12 @@ def test_data_comes_out_as_it_went_in(protocol: str, channel: Channel, data: byt
     assert read_message(message, protocol=protocol) == ChannelData(channel, data)
 
 
+def test_a_text_message_is_its_octets() -> None:
+    """Kubernetes' Python client sends input in text messages if it was given text."""
+    message = read_message("\0grüße", protocol=V4)
+    assert message == ChannelData(Channel.STDIN, "grüße".encode())
+
+
 def test_v5_ends_a_channel() -> None:
     assert close_message(Channel.STDIN, protocol=V5) == b"\xff\x00"
     assert read_message(b"\xff\x00", protocol=V5) == ChannelClosed(Channel.STDIN)

@@ -155,6 +155,18 @@ async def test_a_server_without_a_known_subprotocol_is_not_trusted() -> None:
             await exec_in_pod(f"http://127.0.0.1:{server.port}", "web-1", ["ls"])
 
 
+async def test_the_servers_own_origin_may_connect_and_no_other() -> None:
+    """WS-H-26: Kubernetes' Python client sends the server's URL as its Origin."""
+    async with serving(cat) as url:
+        async with await exec_in_pod(url, "web-1", ["cat"], stdin=True, origin=url) as command:
+            await command.send(b"x")
+            assert await command.read() == Output(Stream.STDOUT, b"x")
+        with pytest.raises(HandshakeRejected) as caught:
+            await exec_in_pod(url, "web-1", ["cat"], origin="https://elsewhere.example")
+        assert caught.value.response is not None
+        assert caught.value.response.status == 403
+
+
 async def test_a_refusal_is_an_ordinary_response() -> None:
     """UPG-S-21: authentication comes before the switch."""
 

@@ -1,11 +1,13 @@
-"""kubectl against the API server of ``examples/kubernetes_exec.py``, which is built on ours.
+"""kubectl and Kubernetes' Python client against ``examples/kubernetes_exec.py``, built on ours.
 
-kubectl is not in Debian: where it is missing, every test here says so and skips.
+kubectl is not in Debian: where it is missing, every test of it says so and skips.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import json
 import os
 import pty
 import subprocess
@@ -23,14 +25,17 @@ Kubectl = Callable[..., subprocess.CompletedProcess[bytes]]
 
 
 @pytest.fixture(scope="session")
+def server(start: Callable[..., Any]) -> str:
+    """The URL of the API server."""
+    return f"http://127.0.0.1:{start(sys.executable, str(EXAMPLE), '--port', '0').port}"
+
+
+@pytest.fixture(scope="session")
 def kubectl(
-    program: Callable[[str], str],
-    start: Callable[..., Any],
-    tmp_path_factory: pytest.TempPathFactory,
+    program: Callable[[str], str], server: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Kubectl:
     """Run ``kubectl exec`` with these arguments."""
     executable = program("kubectl")
-    port = start(sys.executable, str(EXAMPLE), "--port", "0").port
     home = tmp_path_factory.mktemp("home")  # kubectl keeps what it discovers there
 
     def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
@@ -38,7 +43,7 @@ def kubectl(
         if "stdin" not in options and "input" not in options:
             options["stdin"] = subprocess.DEVNULL
         options.setdefault("stdout", subprocess.PIPE)
-        command = [executable, f"--server=http://127.0.0.1:{port}", "exec", *arguments]
+        command = [executable, f"--server={server}", "exec", *arguments]
         return subprocess.run(command, stderr=subprocess.PIPE, timeout=50, check=False, **options)
 
     return run
@@ -95,3 +100,18 @@ def test_spdy_is_declined_and_kubectl_shows_why(kubectl: Kubectl) -> None:
     done = kubectl("web-1", "--", "true", env={"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "false"})
     assert done.returncode == 1
     assert b"SPDY/3.1 is not spoken here" in done.stderr
+
+
+def test_the_client_for_python(server: str) -> None:
+    """It speaks v4, names the server as its Origin, and sends text as text."""
+    if importlib.util.find_spec("kubernetes") is None:
+        pytest.skip("the package kubernetes is not installed: pip install kubernetes")
+    peer = Path(__file__).parent / "peers" / "kubernetes_client.py"
+    done = subprocess.run(
+        [sys.executable, str(peer), server], capture_output=True, timeout=50, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert json.loads(done.stdout) == [
+        {"out": "out\n", "err": "err\n", "code": 0},
+        {"out": "got grüße\n", "err": "", "code": 3},
+    ]

@@ -1,8 +1,8 @@
 """Kubernetes' channels over WebSocket messages; sans-I/O.
 
-Each binary message begins with one octet, the number of its channel. Standard input, output
-and error are 0 to 2; on 3 the server says at the end what became of the command (a Status in
-JSON), on 4 the client tells the size of its terminal. ``v5.channel.k8s.io`` is
+Each message, binary as a rule, begins with one octet, the number of its channel. Standard
+input, output and error are 0 to 2; on 3 the server says at the end what became of the command
+(a Status in JSON), on 4 the client tells the size of its terminal. ``v5.channel.k8s.io`` is
 ``v4.channel.k8s.io`` with one message more, ``255 channel``, which ends a channel: the half-close
 that WebSocket does not have (KEP-4006, "Transition from SPDY to WebSockets").
 """
@@ -97,13 +97,15 @@ def resize_message(columns: int, rows: int) -> bytes:
 
 
 def read_message(message: str | bytes, *, protocol: str | None) -> Event:
-    """Return what ``message`` says.
+    """Return what ``message`` says; that of a text message are its octets.
 
-    Raises :class:`RemoteProtocolError` (to be answered with close code 1002) for a text
-    message, an unknown channel, the end of a channel in v4, and a size that is none.
+    Raises :class:`RemoteProtocolError` (to be answered with close code 1002) for an unknown
+    channel, the end of a channel in v4, and a size that is none.
     """
     if isinstance(message, str):
-        raise _fault("a text message: the channels are binary")
+        # Kubernetes' own server looks at the octets only, and its Python client sends input that
+        # is text so.
+        message = message.encode()
     if not message:
         raise _fault("a message without a channel")
     if message[0] == Channel.CLOSE:

@@ -39,6 +39,7 @@ from switchover.http.messages import Request, Response
 from switchover.upgrade.offers import offered
 from switchover.upgrade.paths import PathPattern
 from switchover.upgrade.registry import Upgrade
+from switchover.websocket.origins import SAME_ORIGIN, OriginPolicy
 
 __all__ = ["EXEC_PATH", "PodExec", "PodStreams", "exec_in_pod", "pod_exec"]
 
@@ -224,13 +225,14 @@ def pod_exec(
     path: str = EXEC_PATH,
     accept: Callable[[Request], Response | None] | None = None,
     subprotocols: Sequence[str] = SUBPROTOCOLS,
-    origins: Iterable[str] = (),
+    origins: OriginPolicy | Iterable[str] = SAME_ORIGIN,
     settings: WebSocketSettings | None = None,
 ) -> Upgrade:
     """Register ``handler`` for commands in pods; it returns the command's exit code.
 
     ``path`` has the parameters ``namespace`` and ``pod``. ``accept(request)`` may refuse with
-    a response, which the client shows; ``origins`` are web pages that may connect (none).
+    a response, which the client shows; ``origins`` are web pages that may connect (the server's
+    own: some clients that are no browsers name it as theirs).
     When the handler raises, the client learns that the server failed, and not why.
     """
     pattern = PathPattern(path)
