@@ -11,7 +11,7 @@ from pathlib import Path
 
 _DISTRIBUTIONS = [
     "switchover", "uvloop", "picows", "websockets", "aiohttp", "uvicorn", "httptools", "wsproto",
-    "hypercorn", "granian", "tornado", "starlette", "isal", "zlib-ng",
+    "zttp", "hypercorn", "granian", "tornado", "starlette", "isal", "zlib-ng",
 ]  # fmt: skip
 
 
@@ -41,7 +41,8 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     commit = _said_by("git", "rev-parse", "--short", "HEAD")
-    return {**found, "commit": commit, "node": _said_by("node", "--version"), **_node_packages()}
+    programs = {"node": _said_by("node", "--version"), "nghttpd": _said_by("nghttpd", "--version")}
+    return {**found, "commit": commit, **programs, **_node_packages()}
 
 
 def machine() -> dict[str, str]:
