@@ -297,6 +297,49 @@ async def test_content_in_pieces_and_back(application: Application) -> None:
             assert sum([len(piece) async for piece in response]) == size
 
 
+async def test_answer_that_comes_before_the_content_is_sent() -> None:
+    """A server that answers first and reads on gets the rest; one that refuses does not."""
+    answered = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"one"
+        await answered.wait()
+        yield b"two"
+
+    for status, rest in ((200, b"3\r\ntwo\r\n0\r\n\r\n"), (413, b"")):
+        answered.clear()
+        got: list[bytes] = []
+        done = asyncio.Event()
+
+        async def handle(
+            reader: asyncio.StreamReader,
+            writer: asyncio.StreamWriter,
+            status: int = status,
+            got: list[bytes] = got,
+            done: asyncio.Event = done,
+        ) -> None:
+            await reader.readuntil(b"one\r\n")
+            writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 2\r\n\r\nok" % status)
+            await writer.drain()
+            got.append(await reader.read())
+            writer.close()
+            await writer.wait_closed()
+            done.set()
+
+        server = await asyncio.start_server(handle, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        async with server:
+            async with Client() as client:
+                response = await client.stream("POST", url, content=pieces())
+                assert response.status == status
+                answered.set()
+                for _ in range(20):
+                    await asyncio.sleep(0)
+                assert await response.read() == b"ok"
+            await asyncio.wait_for(done.wait(), 5)
+        assert got == [rest]
+
+
 async def test_limit_on_reading() -> None:
     """A response larger than the caller wants ends the connection, not the memory."""
     big = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + bytes(100000)

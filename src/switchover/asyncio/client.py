@@ -8,8 +8,9 @@ from typing import Any, Self
 
 from switchover.asyncio.client_pool import HTTP2, ClientPool
 from switchover.asyncio.client_response import ClientResponse
+from switchover.asyncio.content import Content
 from switchover.asyncio.dialing import Route, limit_time
-from switchover.asyncio.http1_client import Content, HTTP1ClientProtocol
+from switchover.asyncio.http1_client import HTTP1ClientProtocol
 from switchover.asyncio.http2_client import HTTP2ClientProtocol
 from switchover.asyncio.http2_tunnels import extended_connect
 from switchover.asyncio.offers import ClientUpgrade, TLSPolicy, resolve

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import Callable
 from typing import Any, cast
 
+from switchover.asyncio.content import Content, pieces
 from switchover.asyncio.exchange import PeerFacts
 from switchover.asyncio.flow import WriteGate, receive_buffer
 from switchover.errors import Disconnected, LocalProtocolError
@@ -32,8 +33,6 @@ from switchover.http.messages import Request, Response
 
 __all__ = ["Content", "HTTP1ClientProtocol", "SwitchCheck"]
 
-#: What a request may carry: octets, or pieces of octets.
-Content = bytes | str | Iterable[bytes] | AsyncIterable[bytes] | None
 #: Checks a 101 against its request, and names the selected protocol; or raises.
 SwitchCheck = Callable[[Request, Response], str]
 
@@ -63,6 +62,7 @@ class HTTP1ClientProtocol(asyncio.BufferedProtocol):
         "_switched",
         "_trailers",
         "_transport",
+        "_upload",
         "_waiter",
         "error",
         "gate",
@@ -100,6 +100,7 @@ class HTTP1ClientProtocol(asyncio.BufferedProtocol):
         self._content_octets = 0
         self._trailers: Fields | None = None
         self._continue = False
+        self._upload: asyncio.Future[None] | None = None
 
     def _reset(self) -> None:
         self._response = self._switched = self._trailers = None
@@ -138,6 +139,8 @@ class HTTP1ClientProtocol(asyncio.BufferedProtocol):
             self.error.__cause__ = error
         self.gate.break_down(lambda: self.error or Disconnected("the connection is lost"))
         self._wake()
+        if self._upload is not None:
+            self._upload.cancel()
         if self.on_idle_end is not None:
             self.on_idle_end(self)
         self._notify_lost()
@@ -198,14 +201,32 @@ class HTTP1ClientProtocol(asyncio.BufferedProtocol):
             await asyncio.wait({sending, answer}, return_when=asyncio.FIRST_COMPLETED)
             if sending.done() and not answer.done():
                 sending.result()
-            return await answer
-        finally:
-            if not sending.done():
-                # RFC 9112 §9.5: the server has answered without the rest of the content; the
-                # connection is of no more use, since the request was left incomplete.
-                sending.cancel()
+            await answer
+        except BaseException:
+            sending.cancel()
             answer.cancel()
             await asyncio.gather(sending, answer, return_exceptions=True)
+            raise
+        if not sending.done():
+            # RFC 9112 §9.5: an error ends the sending; after another answer the server may still
+            # want the rest, and some answer while they read.
+            self._upload = sending
+            sending.add_done_callback(self._uploaded)
+            if self._is_refused():
+                sending.cancel()
+        return await self.response()
+
+    def _is_refused(self) -> bool:
+        return self._response is not None and self._response.status >= 400
+
+    def _uploaded(self, sending: asyncio.Future[None]) -> None:
+        self._upload = None
+        error = None if sending.cancelled() else sending.exception()
+        if error is not None and self.error is None:
+            # The request cannot be completed, so neither can the exchange.
+            self.error = Disconnected(f"the content could not be sent: {error}")
+            self.error.__cause__ = error
+            self.abort()
 
     async def _send_content(
         self, request: Request, content: Content, continue_timeout: float
@@ -218,10 +239,10 @@ class HTTP1ClientProtocol(asyncio.BufferedProtocol):
                         await self._wait()
             except TimeoutError:
                 pass
-            if self._response is not None:
+            if self._is_refused():
                 return
-        async for piece in _pieces(content):
-            if self._response is not None or self.error is not None:
+        async for piece in pieces(content):
+            if self._is_refused() or self.error is not None:
                 return
             self._machine.send_content(piece)
             self._flush()
@@ -366,19 +387,6 @@ class HTTP1ClientProtocol(asyncio.BufferedProtocol):
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-
-
-async def _pieces(content: Content) -> AsyncIterable[bytes]:
-    if isinstance(content, str):
-        yield content.encode()
-    elif isinstance(content, bytes):
-        yield content
-    elif isinstance(content, AsyncIterable):
-        async for piece in content:
-            yield piece
-    elif content is not None:
-        for piece in content:
-            yield piece
 
 
 _ACTIONS: dict[type[Event], Callable[[HTTP1ClientProtocol, Any], None]] = {

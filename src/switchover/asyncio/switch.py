@@ -7,7 +7,7 @@ from typing import Any
 
 from switchover.asyncio.client import Client
 from switchover.asyncio.client_response import ClientResponse
-from switchover.asyncio.http1_client import Content
+from switchover.asyncio.content import Content
 from switchover.asyncio.offers import ClientUpgrade
 from switchover.upgrade.tokens import UpgradeToken
 

@@ -12,8 +12,8 @@ from typing import Any, Self
 
 from switchover.asyncio.client import Client as AsyncClient
 from switchover.asyncio.client_response import ClientResponse as AsyncClientResponse
+from switchover.asyncio.content import Content as AsyncContent
 from switchover.asyncio.exchange import PeerFacts
-from switchover.asyncio.http1_client import Content as AsyncContent
 from switchover.asyncio.offers import ClientUpgrade
 from switchover.asyncio.switch import switch as async_switch
 from switchover.asyncio.tunnel import Tunnel as AsyncTunnel
