@@ -13,6 +13,7 @@ from switchover.asyncio.client_pool import HTTP2
 from switchover.asyncio.client_response import ClientResponse
 from switchover.asyncio.connect import connect
 from switchover.asyncio.connect_handler import ConnectHandler, one_user
+from switchover.asyncio.connect_tcp import connect_tcp, tcp_tunnel
 from switchover.asyncio.dialing import Route
 from switchover.asyncio.exchange import Exchange, PeerFacts
 from switchover.asyncio.http2_upgrade import h2c
@@ -24,6 +25,10 @@ from switchover.asyncio.settings import ServerSettings, Timeouts
 from switchover.asyncio.switch import switch
 from switchover.asyncio.tls_upgrade import TLSUpgrade, tls
 from switchover.asyncio.tunnel import Tunnel
+from switchover.asyncio.udp_client import udp_tunnel
+from switchover.asyncio.udp_forward import forward_udp
+from switchover.asyncio.udp_proxy import connect_udp
+from switchover.asyncio.udp_tunnel import UdpTunnel
 from switchover.asyncio.upgrades import token
 from switchover.asyncio.websocket import WebSocket, WebSocketSettings
 from switchover.asyncio.websocket_broadcast import SlowReader, broadcast
@@ -119,6 +124,7 @@ __all__ = [
     "TunnelBroken",
     "TunnelClosed",
     "TunnelError",
+    "UdpTunnel",
     "Upgrade",
     "UpgradeReaction",
     "UpgradeRequired",
@@ -128,13 +134,18 @@ __all__ = [
     "broadcast",
     "client_order",
     "connect",
+    "connect_tcp",
+    "connect_udp",
+    "forward_udp",
     "h2c",
     "one_user",
     "reconnecting",
     "server_order",
     "switch",
+    "tcp_tunnel",
     "tls",
     "token",
+    "udp_tunnel",
     "websocket",
 ]
 
