@@ -86,7 +86,7 @@ class Process:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=PIECE)
         await loop.connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(os.dup(ours), "rb", 0)
+            lambda: TerminalReader(reader), os.fdopen(os.dup(ours), "rb", 0)
         )
         transport, protocol = await loop.connect_write_pipe(
             lambda: asyncio.streams.FlowControlMixin(loop), os.fdopen(ours, "wb", 0)
@@ -145,13 +145,19 @@ class Process:
         return code if code >= 0 else 128 - code
 
 
+class TerminalReader(asyncio.StreamReaderProtocol):
+    """Reads from a terminal whose other side may be closed."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        # EIO is how Linux says that nobody has the terminal open any more: an end like any other.
+        # As an exception it would hide what has been read and not been taken yet.
+        ended = isinstance(exc, OSError) and exc.errno == errno.EIO
+        super().connection_lost(None if ended else exc)
+
+
 async def _read(
     reader: asyncio.StreamReader, stream: Stream, queue: asyncio.Queue[Output | None]
 ) -> None:
-    try:
-        while data := await reader.read(PIECE):
-            await queue.put(Output(stream, data))
-    except OSError as error:
-        if error.errno != errno.EIO:  # how Linux says that nobody has the terminal open
-            raise
+    while data := await reader.read(PIECE):
+        await queue.put(Output(stream, data))
     await queue.put(None)
