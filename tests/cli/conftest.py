@@ -41,6 +41,7 @@ class Serving:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            bufsize=0,  # a line that is held in a buffer is none that select() sees
             env=environment(),
             cwd=cwd,
         )
