@@ -330,6 +330,7 @@ class PodmanService:
         self.socket = folder / "podman.sock"
         self._podman = [
             "podman", "--root", str(folder / "root"), "--runroot", str(folder / "run"),
+            "--tmpdir", str(folder / "tmp"),
             "--storage-driver", "vfs", "--events-backend", "file",
             "--cgroup-manager", "cgroupfs", "--runtime", "runc",
         ]  # fmt: skip
