@@ -7,7 +7,9 @@ public interface; the rooms they come from have more for those who build on the 
 
 from __future__ import annotations
 
+from switchover.asgi.proxy_headers import ProxyHeaders
 from switchover.asgi.server import Server
+from switchover.asgi.websocket_options import WebSocketOptions
 from switchover.asyncio.client import Client
 from switchover.asyncio.client_pool import HTTP2
 from switchover.asyncio.client_response import ClientResponse
@@ -16,7 +18,7 @@ from switchover.asyncio.connect_handler import ConnectHandler, one_user
 from switchover.asyncio.connect_tcp import connect_tcp, tcp_tunnel
 from switchover.asyncio.dialing import Route
 from switchover.asyncio.exchange import Exchange, PeerFacts
-from switchover.asyncio.http2_upgrade import h2c
+from switchover.asyncio.http2_upgrade import H2CUpgrade, h2c
 from switchover.asyncio.offers import ClientUpgrade, TLSPolicy
 from switchover.asyncio.proxies import Proxy
 from switchover.asyncio.reconnect import reconnecting
@@ -71,12 +73,14 @@ from switchover.websocket.origins import (
     AllowedOrigins,
     SameOrigin,
 )
+from switchover.websocket.reconnection import Backoff, ReconnectPolicy, is_transient
 
 __all__ = [
     "DANGEROUSLY_ALLOW_ANY_ORIGIN",
     "HTTP2",
     "SAME_ORIGIN",
     "AllowedOrigins",
+    "Backoff",
     "Client",
     "ClientExtension",
     "ClientResponse",
@@ -92,6 +96,7 @@ __all__ = [
     "Exchange",
     "Extension",
     "Fields",
+    "H2CUpgrade",
     "HandshakeRejected",
     "InvalidHandshake",
     "InvalidSwitch",
@@ -102,7 +107,9 @@ __all__ = [
     "PermessageDeflate",
     "ProtocolError",
     "Proxy",
+    "ProxyHeaders",
     "ProxyRefused",
+    "ReconnectPolicy",
     "RemoteProtocolError",
     "Report",
     "Request",
@@ -130,6 +137,7 @@ __all__ = [
     "UpgradeRequired",
     "UpgradeToken",
     "WebSocket",
+    "WebSocketOptions",
     "WebSocketSettings",
     "broadcast",
     "client_order",
@@ -138,6 +146,7 @@ __all__ = [
     "connect_udp",
     "forward_udp",
     "h2c",
+    "is_transient",
     "one_user",
     "reconnecting",
     "server_order",
