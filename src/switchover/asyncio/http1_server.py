@@ -83,7 +83,7 @@ class HTTP1ServerProtocol(HTTP1Carrier, asyncio.BufferedProtocol):
         if isinstance(decision, Select):
             self._select(request, decision)
         elif isinstance(decision, Answer):
-            logger.info("%s: %s (%s)", _told(request), decision.reason, decision.rule)
+            logger.info("%s: %s", _told(request), _why(decision.reason, decision.rule))
             required = decision.response.status == 426
             self._report("required" if required else "refused", request, decision)
             self._answer(request, decision.response)
@@ -110,7 +110,7 @@ class HTTP1ServerProtocol(HTTP1Carrier, asyncio.BufferedProtocol):
             self._declined(request, "the client left before the answer", "")
 
     def _declined(self, request: Request, reason: str, rule: str) -> None:
-        logger.info("%s: declined: %s%s", _told(request), reason, f" ({rule})" if rule else "")
+        logger.info("%s: declined: %s", _told(request), _why(reason, rule))
         self._report("declined", request, Ordinary(reason, rule))
 
     def _report(
@@ -316,6 +316,10 @@ class HTTP1ServerProtocol(HTTP1Carrier, asyncio.BufferedProtocol):
 def _told(request: Request) -> str:
     """Name a request in a log line, with the peer's octets escaped (SEC-44)."""
     return f"{request.method} {ascii(request.target)[1:-1]}"
+
+
+def _why(reason: str, rule: str) -> str:
+    return f"{reason} ({rule})" if rule else reason
 
 
 _ACTIONS: dict[type[Event], Callable[[HTTP1ServerProtocol, Any], None]] = {

@@ -225,7 +225,7 @@ class HTTP2ServerProtocol(HTTP2Protocol):
         if isinstance(decision, Select):
             self._select(stream_id, request, decision)
         elif isinstance(decision, Answer):
-            logger.info("%s: %s (%s)", _told(request), decision.reason, decision.rule)
+            logger.info("%s: %s", _told(request), _why(decision.reason, decision.rule))
             self._report("refused", request, decision.reason, decision.rule)
             self._answer(stream_id, decision.response)
         else:
@@ -423,6 +423,10 @@ class HTTP2ServerProtocol(HTTP2Protocol):
 def _told(request: Request) -> str:
     """Name a request in a log line, with the peer's octets escaped (SEC-44)."""
     return f"{request.method} {ascii(request.target)[1:-1]}"
+
+
+def _why(reason: str, rule: str) -> str:
+    return f"{reason} ({rule})" if rule else reason
 
 
 _ON_STREAM: dict[type[Any], Callable[[HTTP2ServerProtocol, int, Any], None]] = {
