@@ -105,9 +105,14 @@ class WebSocketCycle:
 
     async def receive(self) -> Message:
         """Return ``websocket.connect``, messages, and at last ``websocket.disconnect``."""
-        if self._ws is not None:
+        ws = self._ws
+        if ws is not None:
             try:
-                data = await self._ws.recv()
+                # As WebSocket.recv() does it, with no coroutine of its own for each message.
+                data = ws._take()
+                while data is None:
+                    await ws._wait()
+                    data = ws._take()
             except ConnectionClosed as error:
                 self._state = _State.CLOSED
                 return {
@@ -272,13 +277,13 @@ class WebSocketCycle:
         if self._ws is not None:
             # RFC 6455 §7.4.1: "1011 indicates that a server is terminating the connection
             # because it encountered an unexpected condition".
-            await self._ws.close(1011, "the application failed")
+            self._ws.close_nowait(1011, "the application failed")
         else:
             await self._answer_instead(_FAILED)
 
     async def _application_returned(self) -> None:
         if self._ws is not None:
-            await self._ws.close()
+            self._ws.close_nowait()  # the server waits for the end of connections, not we
         elif self._state is not _State.CLOSED:
             logger.error("the application returned %s", self._state.value)
             await self._answer_instead(_NO_ANSWER)

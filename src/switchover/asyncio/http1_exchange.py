@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HTTP1Exchange"]
 
-# A deque is half a kilobyte; nothing arrives for an exchange that is complete.
-_NOTHING: deque[bytes] = deque(maxlen=0)
+_NO_FIELDS = Fields()
 
 
 class HTTP1Exchange(Exchange):
@@ -50,7 +49,7 @@ class HTTP1Exchange(Exchange):
         self.response_complete = False
         self.response_status = 0
         self._driver = driver
-        self._content: deque[bytes] = deque()
+        self._content: deque[bytes] | None = None  # a deque is half a kilobyte
         self._content_octets = 0
         self._content_complete = False
         self._left = False
@@ -104,6 +103,8 @@ class HTTP1Exchange(Exchange):
         """Take a piece of the request's content from the driver."""
         if self.response_complete:
             return  # the application has answered without it; it is read to keep the connection
+        if self._content is None:
+            self._content = deque()
         self._content.append(data)
         self._content_octets += len(data)
         self._wake()
@@ -161,8 +162,8 @@ class HTTP1Exchange(Exchange):
         if self.response_started:
             raise LocalProtocolError("the response has been started already", rule="RFC 9110 §15")
         # RFC 9110 §7.8: the client "MUST NOT" be switched before its request is complete.
-        while await self.receive_content():
-            pass
+        while self._content or not self._content_complete:
+            await self.receive_content()
         if self.request.method == "CONNECT":
             response = Response(status or 200, fields)
         else:
@@ -177,9 +178,9 @@ class HTTP1Exchange(Exchange):
     def release(self) -> None:
         if self.response_complete:
             # Whoever runs the handler holds this exchange as long as the handler runs.
-            self.request = Request(self.request.method, self.request.target)
+            self.request = Request(self.request.method, self.request.target, _NO_FIELDS)
             self.offer = None
-            self._content = _NOTHING
+            self._content = None
             self._driver.release()
 
     def abort(self) -> None:

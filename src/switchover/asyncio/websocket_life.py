@@ -89,7 +89,7 @@ class Lifecycle(Wire):
         self._close_begun = False
         self._transport_ended = False
         self._lost: Exception | None = None
-        self._closed: asyncio.Future[None] | None = None
+        self._closed: list[asyncio.Future[None]] | None = None  # of those who wait for the end
 
     # Facts.
 
@@ -210,8 +210,10 @@ class Lifecycle(Wire):
         if self.state is State.CLOSED:
             return
         if self._closed is None:
-            self._closed = self._loop.create_future()
-        await asyncio.shield(self._closed)
+            self._closed = []
+        closed = self._loop.create_future()
+        self._closed.append(closed)
+        await closed
 
     def _connection_ending(self) -> None:
         """Do what is due when the connection is no longer plainly open."""
@@ -350,8 +352,10 @@ class Lifecycle(Wire):
         for _, pong in (pings or {}).values():
             if pong is not None and not pong.done():
                 pong.set_exception(self._closed_error())
-        if self._closed is not None and not self._closed.done():
-            self._closed.set_result(None)
+        for closed in self._closed or ():
+            if not closed.done():
+                closed.set_result(None)
+        self._closed = None
         if self.on_close is not None:
             try:
                 self.on_close(self)
