@@ -213,7 +213,7 @@ class HTTP1Carrier:
 
     def _as_protocol(self) -> asyncio.BaseProtocol:
         # What derives from this is one; the compiled class cannot be.
-        return self  # type: ignore[return-value]
+        return self  # type: ignore[return-value]  # as a driver it is one
 
     # What the server and the exchange may ask.
 
