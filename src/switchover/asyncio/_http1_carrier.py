@@ -233,6 +233,8 @@ class HTTP1Carrier:
         """Let go of what served the exchange that has switched: an idle successor needs none."""
         if self._over:
             self._machine = _SPENT
+            self._facts = None  # made again if anybody asks
+            self.exchange = None
 
     def shutdown(self) -> None:
         """Finish the exchange under way, then close; close at once if there is none."""

@@ -15,6 +15,7 @@ from switchover.errors import LimitExceeded, RemoteProtocolError
 from switchover.http.escaping import show
 from switchover.http.grammar import STATUS, TARGET_OCTETS, TOKEN_OCTETS, VALUE_OCTETS, VERSION
 from switchover.http.limits import Limits
+from switchover.http.names import LOWER_NAMES
 
 REQUEST = 0
 RESPONSE = 1
@@ -38,23 +39,9 @@ _NOTED = {
 }
 
 # Names in the spellings that nearly all messages use: one look-up says that they are valid
-# tokens, and which of them are noted. Fixed, so that no peer can make it grow.
-_NAMES: dict[bytes, int] = {
-    spelling: _NOTED.get(name, 0)
-    for name in (
-        b"host connection upgrade expect content-length transfer-encoding content-type date "
-        b"server user-agent accept accept-encoding accept-language cache-control pragma origin "
-        b"cookie set-cookie referer authorization location etag vary trailer te via "
-        b"sec-websocket-key sec-websocket-version sec-websocket-protocol http2-settings "
-        b"sec-websocket-extensions sec-websocket-accept sec-fetch-dest sec-fetch-mode "
-        b"sec-fetch-site x-forwarded-for x-forwarded-proto x-forwarded-host x-request-id"
-    ).split()
-    for spelling in (
-        name,
-        name.title(),
-        name.title().replace(b"Websocket", b"WebSocket"),
-        name.title().replace(b"Http2", b"HTTP2").replace(b"Etag", b"ETag").replace(b"Te", b"TE"),
-    )
+# tokens, which of them are noted, and gives the one object that all messages share.
+_NAMES: dict[bytes, tuple[bytes, int]] = {
+    spelling: (spelling, _NOTED.get(name, 0)) for spelling, name in LOWER_NAMES.items()
 }
 
 _METHODS: dict[bytes, str] = {
@@ -303,8 +290,10 @@ class HeadParser:
             raise self._error(f"field line {show(line, 24)} has no colon", "RFC 9112 §5")
         name = line[0:colon]
         value = line[colon + 1 : length].strip(b" \t")
-        known = _NAMES.get(name)
-        if known is None:
+        usual = _NAMES.get(name)
+        if usual is not None:
+            name, known = usual
+        else:
             known = self._check_name(name)
         if not plain and value.translate(None, VALUE_OCTETS):
             raise self._bad_value(name)

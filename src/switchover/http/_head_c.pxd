@@ -68,7 +68,7 @@ cdef class HeadParser:
     cdef str _read_version(self, bytes version)
     @cython.locals(version=bytes, rest=bytes, code=bytes, reason=bytes)
     cdef object _take_status_line(self, bytes line)
-    @cython.locals(length=Py_ssize_t, colon=Py_ssize_t, name=bytes, value=bytes)
+    @cython.locals(length=Py_ssize_t, colon=Py_ssize_t, name=bytes, value=bytes, usual=tuple, known=int)
     cdef object _take_field(self, bytes line, bint plain)
     cdef object _check_name(self, bytes name)
     cdef object _bad_value(self, bytes name)
