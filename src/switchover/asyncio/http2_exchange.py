@@ -26,13 +26,13 @@ class HTTP2Exchange(Exchange):
 
     __slots__ = (
         "_content",
-        "_content_complete",
         "_driver",
         "_left",
         "_machine",
         "_waiter",
         "_window_waiter",
         "offer",
+        "received",
         "request",
         "response_complete",
         "response_started",
@@ -54,7 +54,8 @@ class HTTP2Exchange(Exchange):
         self._driver = driver
         self._machine = driver.machine
         self._content: deque[bytes] | None = None  # most requests have none
-        self._content_complete = False
+        #: The request has been received whole.
+        self.received = False
         self._left = False
         self._waiter: asyncio.Future[None] | None = None
         self._window_waiter: asyncio.Future[None] | None = None
@@ -70,7 +71,7 @@ class HTTP2Exchange(Exchange):
     # Content of the request.
 
     async def receive_content(self) -> bytes:
-        if not self._content and not self._content_complete:
+        if not self._content and not self.received:
             self._machine.send_continue(self.stream_id)
             self._driver.send_soon()
             await self._more_content()
@@ -80,7 +81,7 @@ class HTTP2Exchange(Exchange):
             self._machine.acknowledge(self.stream_id, len(data))
             self._driver.send_soon()
             return data
-        if self._content_complete:
+        if self.received:
             return b""
         raise Disconnected("the client left before its request was complete")
 
@@ -89,7 +90,7 @@ class HTTP2Exchange(Exchange):
         seconds = self.server.settings.timeouts.content
         deadline = None if seconds is None else Deadlines.of(loop).set(seconds, self._too_slow)
         try:
-            while not (self._content or self._content_complete or self._left):
+            while not (self._content or self.received or self._left):
                 await self._wait()
         finally:
             if deadline is not None:
@@ -119,7 +120,7 @@ class HTTP2Exchange(Exchange):
 
     def content_ended(self, trailers: Fields) -> None:
         """The request is complete."""
-        self._content_complete = True
+        self.received = True
         self.trailers = trailers
         if self._waiter is not None:
             self._wake()
@@ -145,8 +146,8 @@ class HTTP2Exchange(Exchange):
         self._driver.send_soon()
 
     async def send_response(self, response: Response, *, end: bool = False) -> None:
-        self._check_open()
-        if self.response_started:
+        if self._left or self.response_started or self.response_complete:
+            self._check_open()
             raise LocalProtocolError("the response has been started already", rule="RFC 9110 §15")
         driver, content = self._driver, response.content
         if content and driver.gate.closed:
@@ -204,7 +205,7 @@ class HTTP2Exchange(Exchange):
         self.response_started = self.response_complete = True
         self.response_status = response.status
         content, self._content = list(self._content or ()), None
-        self._driver.switch_to(self, successor, content, ended=self._content_complete)
+        self._driver.switch_to(self, successor, content, ended=self.received)
 
     def abort(self) -> None:
         self.response_complete = True

@@ -153,7 +153,7 @@ class HTTP2ServerProtocol(HTTP2Protocol):
         if exchange.offer is not None:
             status = exchange.response_status
             self._report("declined", exchange.request, f"the application answered {status}")
-        if self._machine.request_on(exchange.stream_id) is not None:
+        if not exchange.received and self._machine.request_on(exchange.stream_id) is not None:
             # The rest of the request is dropped as it comes, for a while.
             self._deadlines.set(_REST_SECONDS, lambda: self._give_up(exchange.stream_id))
         self.forget(exchange.stream_id)
@@ -286,13 +286,13 @@ class HTTP2ServerProtocol(HTTP2Protocol):
             self._machine.acknowledge(stream_id, len(event.data))
 
     def _on_complete(self, stream_id: int, event: MessageComplete) -> None:
-        tunnel = self._tunnels.get(stream_id)
-        if tunnel is not None:
-            tunnel.receive_eof()
-            return
         exchange = self._exchanges.get(stream_id)
         if exchange is not None:
             exchange.content_ended(event.trailers)
+            return
+        tunnel = self._tunnels.get(stream_id)
+        if tunnel is not None:
+            tunnel.receive_eof()
 
     def _on_reset(self, event: StreamReset) -> None:
         if event.error is not None:
@@ -343,7 +343,8 @@ class HTTP2ServerProtocol(HTTP2Protocol):
         for exchange in starting:
             # Who has left already, with RST_STREAM behind the request, costs nothing more.
             if not exchange.left:
-                self._run(exchange, self.server.handler_for(exchange.request))
+                handler = self.server.handler_for(exchange.request)
+                self._workers.run(self._handle(exchange, handler))
 
     def _make_exchange(self, stream_id: int, request: Request) -> HTTP2Exchange:
         offer = None if request.protocol is None else offered(request)

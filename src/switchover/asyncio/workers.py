@@ -49,14 +49,14 @@ class Workers:
             return
         self._parked = None
         self._job = job
-        parked.wake(at_once=True)
+        parked.wake(True)
 
     def close(self) -> None:
         """Let the kept task end; those at work go on."""
         self._closed = True
         parked, self._parked = self._parked, None
         if parked is not None:
-            parked.wake(at_once=True)
+            parked.wake(True)
 
     @types.coroutine
     def _work(self, job: _Job | None) -> Generator[Any, None, None]:
@@ -81,19 +81,15 @@ class Workers:
             if held:
                 self._server.let_go(task)
                 held = False
-            job = yield from self._next(waiter)
-
-    def _next(self, waiter: Waiter) -> Generator[Any, None, _Job | None]:
-        self._parked = waiter.rearm()
-        try:
-            yield from waiter
-        except BaseException:
-            # Cancelled, by a handler that thought the task its own or by the end of the loop.
-            if self._parked is waiter:
-                self._parked = None
-            raise
-        job, self._job = self._job, None
-        return job
+            self._parked = waiter.rearm()
+            try:
+                yield from waiter
+            except BaseException:
+                # Cancelled: by a handler that kept the task, or by the end of the loop.
+                if self._parked is waiter:
+                    self._parked = None
+                raise
+            job, self._job = self._job, None
 
 
 def _rest(job: _Job, context: Context, awaited: Any) -> Generator[Any, None, None]:

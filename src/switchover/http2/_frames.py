@@ -20,7 +20,7 @@ from switchover.http2.settings import PeerSettings, Settings
 if TYPE_CHECKING:
     from switchover.http2.engine import Receiver
 
-__all__ = ["Frames", "Stream"]
+__all__ = ["UNKNOWN", "Frames", "Message", "Stream"]
 
 _HEAD = struct.Struct(">HBBBL")
 _HEAD_SIZE = 9
@@ -45,6 +45,42 @@ _JOINED = 4096
 #: Streams of which it is remembered that they were reset, so that what was on its way is told
 #: from a fault.
 _REMEMBERED_RESETS = 256
+
+
+#: No Content-Length is known.
+UNKNOWN = -1
+
+
+class Message:
+    """The exchange on one stream, as the machine above sees it."""
+
+    __slots__ = (
+        "discarded",
+        "expected",
+        "head_received",
+        "head_sent",
+        "interim",
+        "received",
+        "request",
+        "to_send",
+        "tunnel",
+    )
+
+    def __init__(self, request: Any) -> None:
+        self.request = request
+        #: The final response has begun to arrive, or to be sent.
+        self.head_received = False
+        self.head_sent = False
+        #: Interim responses received.
+        self.interim = 0
+        #: Octets the peer announced, and those that came; octets we announced and still owe.
+        self.expected = UNKNOWN
+        self.received = 0
+        self.to_send = UNKNOWN
+        #: Octets that came after the response was complete.
+        self.discarded = 0
+        #: CONNECT was answered with 2xx: what follows belongs to another protocol.
+        self.tunnel = False
 
 
 class Stream:

@@ -12,6 +12,18 @@ cdef long long _STREAM_MASK, _INITIAL_WINDOW
 cdef int _JOINED, _REMEMBERED_RESETS
 
 
+cdef class Message:
+    cdef public object request
+    cdef public bint head_received
+    cdef public bint head_sent
+    cdef public bint tunnel
+    cdef public long long interim
+    cdef public long long received
+    cdef public long long discarded
+    cdef public object expected
+    cdef public object to_send
+
+
 cdef class Stream:
     cdef public long long id
     cdef public bint local_open

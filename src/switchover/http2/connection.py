@@ -22,46 +22,12 @@ from switchover.http2.events import (
     StreamReset,
     WindowOpened,
 )
+from switchover.http2.frames import UNKNOWN, Message
 from switchover.http2.limits import Limits
 from switchover.http2.semantics import trailer_lines
 from switchover.http2.settings import PeerSettings, Settings
 
-__all__ = ["Connection", "Message"]
-
-#: No Content-Length is known.
-UNKNOWN = -1
-
-
-class Message:
-    """The exchange on one stream, as a machine sees it."""
-
-    __slots__ = (
-        "discarded",
-        "expected",
-        "head_received",
-        "head_sent",
-        "interim",
-        "received",
-        "request",
-        "to_send",
-        "tunnel",
-    )
-
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        #: The final response has begun to arrive, or to be sent.
-        self.head_received = False
-        self.head_sent = False
-        #: Interim responses received.
-        self.interim = 0
-        #: Octets the peer announced, and those that came; octets we announced and still owe.
-        self.expected = UNKNOWN
-        self.received = 0
-        self.to_send = UNKNOWN
-        #: Octets that came after the response was complete.
-        self.discarded = 0
-        #: CONNECT was answered with 2xx: what follows belongs to another protocol.
-        self.tunnel = False
+__all__ = ["UNKNOWN", "Connection", "Message"]
 
 
 class Connection:

@@ -76,7 +76,7 @@ class ServerConnection(Connection):
         # Streams whose response ended with its head, though its application goes on.
         self._silent: set[int] = set()
         # Requests that have come before, by the identity of their lines, which are kept too.
-        self._requests: dict[int, tuple[list[tuple[bytes, bytes]], Request]] = {}
+        self._requests: dict[int, tuple[list[tuple[bytes, bytes]], Request, int]] = {}
         # Field sections of answers that have been sent before, as long as they mean the same.
         self._answers: dict[_Answer, bytes] = {}
         self._answers_date = ""
@@ -307,34 +307,33 @@ class ServerConnection(Connection):
             self._request(stream, lines, end=end)
 
     def _request(self, stream: Stream, lines: list[tuple[bytes, bytes]], *, end: bool) -> None:
-        request = self._read(lines)
-        message = Message(request)
-        if request.method != "CONNECT":
-            message.expected = content_length(request.fields)
-            if end and message.expected > 0:
-                raise StreamFault(
-                    ErrorCode.PROTOCOL_ERROR,
-                    f"no content, {message.expected} octets announced",
-                    "RFC 9113 §8.1.1",
-                )
-        stream.message = message
+        request, expected = self._read(lines)
+        if end and expected > 0:
+            raise StreamFault(
+                ErrorCode.PROTOCOL_ERROR,
+                f"no content, {expected} octets announced",
+                "RFC 9113 §8.1.1",
+            )
+        message = stream.message = Message(request)
+        message.expected = expected
         self._events.append(StreamEvent(stream.id, RequestReceived(request)))
         if end:
             self._events.append(StreamEvent(stream.id, MessageComplete(Fields.from_octets([]))))
 
-    def _read(self, lines: list[tuple[bytes, bytes]]) -> Request:
-        """Return a request of its own for ``lines``, checked once if they come again."""
+    def _read(self, lines: list[tuple[bytes, bytes]]) -> tuple[Request, int]:
+        """Return a request of its own, and the octets of content it announces.
+
+        Lines that come again are not checked again.
+        """
         if not self._engine.decoder.repeated:
-            return read_request(lines, extended_connect=self._settings.enable_connect_protocol)
+            return self._check(lines)
         found = self._requests.get(id(lines))
-        if found is not None and found[0] is lines:
-            first = found[1]
-        else:
-            first = read_request(lines, extended_connect=self._settings.enable_connect_protocol)
+        if found is None or found[0] is not lines:
             if len(self._requests) >= _REMEMBERED:
                 self._requests.clear()
-            self._requests[id(lines)] = (lines, first)
-        return Request(
+            found = self._requests[id(lines)] = (lines, *self._check(lines))
+        _, first, expected = found
+        request = Request(
             first.method,
             first.target,
             Fields.from_octets(first.fields.raw.copy()),
@@ -343,6 +342,11 @@ class ServerConnection(Connection):
             first.authority,
             first.protocol,
         )
+        return request, expected
+
+    def _check(self, lines: list[tuple[bytes, bytes]]) -> tuple[Request, int]:
+        request = read_request(lines, extended_connect=self._settings.enable_connect_protocol)
+        return request, UNKNOWN if request.method == "CONNECT" else content_length(request.fields)
 
     def _refuse_large(self, stream: Stream) -> None:
         stream.message = Message(Request("GET", "/", Fields.from_octets([]), "2"))
