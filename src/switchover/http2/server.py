@@ -1,5 +1,8 @@
 """The server's end of an HTTP/2 connection (RFC 9113, 7540 §3.2, 8441)."""
 
+# Longer than other files: what is remembered of requests and answers stands beside the code that
+# makes them, so that both can be seen to mean the same.
+
 from __future__ import annotations
 
 from collections.abc import Callable
