@@ -124,8 +124,10 @@ class HTTPCycle:
         if kind == _START and state is _AT_START:
             self._hold(message)
             return
-        if kind == _BODY and state is _HELD:
-            await self._send_body(message)
+        if kind == _BODY and state is _HELD and self._trailer_lines is None:
+            data = message.get("body", b"")
+            more = message.get("more_body", False)
+            await self._send_head(data if type(data) is bytes else bytes(data), more=more)
             return
         if state is _State.DONE:
             # ASGI: after the last body message "any further messages on the channel will

@@ -2,6 +2,7 @@
 
 This file is the source of two builds: it runs as it is, and compiled as ``_frames_c`` (types in
 ``_frames_c.pxd``). What is rare is left to the classes derived from it, which are not compiled.
+The file is longer than others because it is compiled as one: calls inside it are C calls.
 """
 
 from __future__ import annotations
