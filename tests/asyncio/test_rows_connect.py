@@ -87,10 +87,11 @@ async def tunnelled(raw: Any) -> AsyncIterator[tuple[HTTP2, int, Target]]:
             stream = await client.connect(listener.sockets[0].getsockname()[1])
             await client.next(StreamEvent)
             await target.connected.wait()
-            yield client, stream, target
-            target.writer.transport.abort()
-    listener.close()
-    await asyncio.sleep(0)
+            try:
+                yield client, stream, target
+            finally:
+                target.writer.transport.abort()
+                listener.close()
 
 
 async def test_a_reset_of_the_target_is_a_connect_error(raw: Any) -> None:

@@ -177,7 +177,8 @@ async def test_frames_that_come_with_the_101(cut: int) -> None:
         connections[0].accept(frames[: len(frames) - cut])
         ws = await opening
         connections[0].transport.write(frames[len(frames) - cut :])
-        assert [message async for message in ws] == ["hello"]
+        async with asyncio.timeout(5):
+            assert [message async for message in ws] == ["hello"]
         assert ws.close_code == 1000
 
 
@@ -217,7 +218,7 @@ async def test_the_answer_has_a_deadline() -> None:
             connections[0].transport.write(bytes([octet]))
             await asyncio.sleep(0.02)
         with pytest.raises(DeadlineExceeded):
-            await opening
+            await asyncio.wait_for(opening, 5)
         await asyncio.wait_for(connections[0].lost.wait(), 5)
 
 
