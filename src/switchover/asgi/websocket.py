@@ -22,6 +22,7 @@ from switchover.asgi.types import Application, Message, Scope
 from switchover.errors import ConnectionClosed, Disconnected, LocalProtocolError
 from switchover.http.fields import Fields
 from switchover.http.messages import Response
+from switchover.websocket.close_codes import CloseCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,19 +108,14 @@ class WebSocketCycle:
         """Return ``websocket.connect``, messages, and at last ``websocket.disconnect``."""
         ws = self._ws
         if ws is not None:
-            try:
-                # As WebSocket.recv() does it, with no coroutine of its own for each message.
+            # As WebSocket.recv() does it, with no coroutine of its own for each message, and
+            # with no exception for the end.
+            data = ws._take()
+            while data is None:
+                if not ws._machine._receiving:
+                    return self._disconnected(ws)
+                await ws._wait()
                 data = ws._take()
-                while data is None:
-                    await ws._wait()
-                    data = ws._take()
-            except ConnectionClosed as error:
-                self._state = _State.CLOSED
-                return {
-                    "type": "websocket.disconnect",
-                    "code": error.code,
-                    "reason": error.reason,
-                }
             if type(data) is str:
                 return {"type": "websocket.receive", "text": data}
             return {"type": "websocket.receive", "bytes": data}
@@ -129,6 +125,16 @@ class WebSocketCycle:
         if self._state is not _State.CLOSED and self._exchange is not None:
             await self._exchange.wait_disconnected()
         return {"type": "websocket.disconnect", "code": 1006, "reason": ""}
+
+    def _disconnected(self, ws: WebSocket) -> Message:
+        self._state = _State.CLOSED
+        code = ws.close_code
+        return {
+            "type": "websocket.disconnect",
+            # ASGI: 1005 if the peer's Close had none; 1006 if no Close came.
+            "code": CloseCode.ABNORMAL_CLOSURE if code is None else code,
+            "reason": ws.close_reason,
+        }
 
     async def send(self, message: Message) -> None:
         """Take a message from the application.

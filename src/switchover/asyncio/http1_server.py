@@ -228,7 +228,8 @@ class HTTP1ServerProtocol(HTTP1Carrier, asyncio.BufferedProtocol):
             trailing_data=event.trailing_data,
         )
         self._content = None
-        self._report("switched", event.request, None, event.protocol)
+        if self.server.observer is not None:
+            self._report("switched", event.request, None, event.protocol)
         self._leave()
         selection.upgrade.successor.attach(switching, self._transport)
 

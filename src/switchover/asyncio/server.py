@@ -272,7 +272,8 @@ class Server:
     def dismiss(self, protocol: asyncio.BaseProtocol) -> None:
         """Forget ``protocol``: its connection has ended, or has another owner."""
         transport = self.connections.pop(protocol, None)
-        self._check_empty()
+        if self._empty is not None:
+            self._check_empty()
         if transport is not None and self.settings.max_connections_per_peer is not None:
             host = _host(transport)
             left = self._per_peer.get(host, 1) - 1

@@ -173,7 +173,7 @@ class Upgrade:
         if self.matcher is not None:
             return 0 if self.matcher(offered) else None
         if not self.versions:
-            return 0 if self.token.matches(offered) else None
+            return 0 if self.token.key == offered.key else None
         if offered.key[0] != self.token.key[0] or offered.version not in self.versions:
             return None
         return self.versions.index(offered.version)
@@ -267,6 +267,12 @@ class Registry:
         Each is a registration, the offered token and the token's place in the offer; whether
         the rest of the request fits is not looked at.
         """
+        if len(offer.tokens) == 1 and not self._families:
+            # What nearly every offer is like; the registrations are in order already, and at
+            # most one version of each matches.
+            (token,) = offer.tokens
+            named = self._by_name.get(token.key[0], _NOBODY)
+            return [(upgrade, token, 0) for _, upgrade in named if upgrade.rank(token) is not None]
         found: list[tuple[int, int, int, Upgrade, UpgradeToken]] = []
         for position, token in enumerate(offer.tokens):
             registered = self._by_name.get(token.key[0], _NOBODY)

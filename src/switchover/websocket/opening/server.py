@@ -89,16 +89,20 @@ class ServerOpening:
         the method, the offer and the content already.
         """
         fields = request.fields
-        refusal = _check_version(request) or self._check_origin(request)
+        # RFC 6455 §4.2.1 item 6: "A |Sec-WebSocket-Version| header field, with a value of 13."
+        if fields.get("sec-websocket-version") != VERSION:
+            return _refuse_version(request)
+        refusal = self._check_origin(request)
         if refusal is not None:
             return refusal
         lines: list[tuple[bytes, bytes]] = []
         # RFC 8441 §5: the key and its answer "are not used", since a client cannot be made to
         # send an extended CONNECT by mistake.
         if request.protocol is None:
-            keys = fields.get_all("sec-websocket-key")
-            if len(keys) != 1 or _key.fullmatch(key := keys[0].encode("latin-1")) is None:
-                return _refuse_key(keys)
+            # Two lines of it come joined with a comma, which is no base64.
+            key = fields.get("sec-websocket-key", "").encode("latin-1")
+            if _key.fullmatch(key) is None:
+                return _refuse_key(fields.get_all("sec-websocket-key"))
             lines.append((b"Sec-WebSocket-Accept", accept_value(key)))
         try:
             negotiated = self._negotiate(fields, lines)
@@ -187,12 +191,9 @@ def _check_content(request: Request) -> Response | None:
     return bad_request("The request that opens a WebSocket has no content; this one has.")
 
 
-def _check_version(request: Request) -> Response | None:
+def _refuse_version(request: Request) -> Response:
     versions = request.fields.get_all("sec-websocket-version")
-    # RFC 6455 §4.2.1 item 6: "A |Sec-WebSocket-Version| header field, with a value of 13."
     if len(versions) == 1:
-        if versions[0] == VERSION:
-            return None
         text = f"Sec-WebSocket-Version is {show(versions[0])}; this server speaks {VERSION}."
         return wrong_version(request, text)
     found = f"came {len(versions)} times" if versions else "is missing"
