@@ -17,10 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from switchover.cli import main
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 COMMAND = (sys.executable, "-m", "switchover")
@@ -121,6 +124,12 @@ def run() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return command
+
+
+@pytest.fixture
+def invoke() -> Callable[..., Result]:
+    """Run a command in this process: for what ends before anything is served or switched."""
+    return lambda *arguments: CliRunner().invoke(main, arguments, prog_name="switchover")
 
 
 class Raw:

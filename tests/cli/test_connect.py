@@ -182,9 +182,9 @@ def test_h2c(demonstration: Any, run: Any) -> None:
         (["http://localhost/", "-o", "not a token"], 1, "not a token"),
     ],
 )
-def test_failures(run: Any, arguments: list[str], code: int, sentence: str) -> None:
-    ended = run(*arguments)
-    assert ended.returncode == code
+def test_failures(invoke: Any, arguments: list[str], code: int, sentence: str) -> None:
+    ended = invoke("connect", *arguments)
+    assert ended.exit_code == code
     assert sentence in ended.stderr
     assert ended.stderr.startswith("switchover: ")
     assert ended.stderr.count("\n") == 1

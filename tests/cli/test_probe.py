@@ -100,9 +100,9 @@ def test_unix_socket(serve: Any, run: Any, tmp_path: Path) -> None:
         ("gopher://localhost/", 'URL scheme "gopher"'),
     ],
 )
-def test_a_server_that_cannot_be_reached(run: Any, url: str, sentence: str) -> None:
-    ended = run("probe", url)
-    assert ended.returncode == 1
+def test_a_server_that_cannot_be_reached(invoke: Any, url: str, sentence: str) -> None:
+    ended = invoke("probe", url)
+    assert ended.exit_code == 1
     assert ended.stdout == ""
     assert ended.stderr.startswith("switchover: ")
     assert sentence in ended.stderr
