@@ -252,8 +252,11 @@ def firefox(folder: Path) -> Iterator[Callable[[], Page]]:
         "--height=1100", "--remote-debugging-port=0", "--profile", str(folder), "about:blank",
     ]  # fmt: skip
     announced = r"WebDriver BiDi listening on (ws://[^\s/]+)"
-    # As root it refuses to start in somebody else's home.
-    surroundings = {"HOME": str(folder), "MOZ_CRASHREPORTER_DISABLE": "1"}
+    surroundings = {
+        "HOME": str(folder),  # as root it refuses to start in somebody else's
+        "MOZ_CRASHREPORTER_DISABLE": "1",
+        "MOZ_REMOTE_SETTINGS_DEVTOOLS": "1",  # without it, services.settings.server is ignored
+    }
     with _started(command, folder, announced, "/session", **surroundings) as remote:
         remote.ask("session.new", capabilities={"alwaysMatch": {"acceptInsecureCerts": True}})
         yield lambda: FirefoxPage(remote)
