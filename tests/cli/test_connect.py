@@ -153,6 +153,18 @@ def test_tls_by_upgrade(demonstration: Any, run: Any) -> None:
     assert certificate == "* certificate: not verified"
 
 
+@pytest.mark.parametrize("token", ["TLS/1.2", "h2c"])
+def test_verbose_shows_the_101_where_the_answer_is_inside(
+    demonstration: Any, run: Any, token: str
+) -> None:
+    ended = run(f"{demonstration.url}/plain", "-o", token, "--insecure", "-v")
+    assert ended.stdout == "plain"
+    shown = ended.stderr.splitlines()
+    assert "< HTTP/1.1 101 Switching Protocols" in shown
+    assert [line for line in shown if line.startswith(f"< Upgrade: {token}")]
+    assert len([line for line in shown if line.startswith("* HTTP/1.1 → ")]) == 1
+
+
 def test_tls_by_upgrade_verifies(serve: Any, run: Any, certificate: Path) -> None:
     with serve("--certificate", str(certificate)) as server:
         url = f"http://localhost:{server.port}/secure"

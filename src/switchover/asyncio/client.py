@@ -288,6 +288,7 @@ class Client:
                 )
                 if isinstance(answer, Switched):
                     result: ClientResponse = await taken[0]
+                    result.switching = answer.response
                     return result
         except BaseException:
             connection.abort()

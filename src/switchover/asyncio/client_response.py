@@ -41,7 +41,16 @@ class ClientResponse:
     with :meth:`read`, :meth:`text`, :meth:`json`, or by iterating over the pieces.
     """
 
-    __slots__ = ("_content", "_source", "history", "protocol", "request", "response", "tunnel")
+    __slots__ = (
+        "_content",
+        "_source",
+        "history",
+        "protocol",
+        "request",
+        "response",
+        "switching",
+        "tunnel",
+    )
 
     def __init__(
         self,
@@ -56,6 +65,8 @@ class ClientResponse:
         self.response = response
         self.tunnel = tunnel
         self.protocol = protocol
+        #: The 101, if there was one: the answer itself may have come through the new protocol.
+        self.switching: Response | None = None
         #: Responses that led here: 426 answers reacted to, redirects followed.
         self.history: list[ClientResponse] = []
         self._source = source

@@ -170,7 +170,7 @@ async def _switch(url: str, offer: tuple[str, ...], options: dict[str, Any]) -> 
         facts = answer.facts
         if options["verbose"]:
             chain = facts.chain if facts is not None and answer.tunnel is not None else ()
-            show_exchange(answer.request, answer.response, chain)
+            show_exchange(answer.request, answer.switching or answer.response, chain)
         if answer.tunnel is not None:
             return await _pipe(answer.tunnel)
         return await _show_answer(answer, options)
