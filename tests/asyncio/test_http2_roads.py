@@ -90,6 +90,14 @@ async def test_h2c_with_content(server: Server) -> None:
         assert answer.content == b"2 POST /p hello []"
 
 
+async def test_h2c_at_a_resource_that_insists_on_another_protocol(server: Server) -> None:
+    """SEC-02: any path switches to HTTP/2; there the resource insists again, and is not served."""
+    async with Client() as client:
+        answer = await client.get(_url(server, "/echo"), offer=["h2c"])
+        assert (answer.protocol, answer.http_version, answer.status) == ("h2c", "2", 400)
+        assert (await client.get(_url(server, "/x"))).content == b"2 GET /x  []"
+
+
 async def test_h2c_off_is_an_ordinary_exchange(application: Any) -> None:
     """H2C-01: off unless listed; nothing is lost."""
     async with Server(application) as plain:

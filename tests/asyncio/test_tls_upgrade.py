@@ -365,3 +365,21 @@ async def test_inside_tls_no_h2_is_negotiated(
         inside = inside_tls(client_context, connection)
         await inside.handshake()
         assert inside.tls.selected_alpn_protocol() == "http/1.1"
+
+
+async def test_a_resource_that_insists_does_so_inside_too(
+    server_context: ssl.SSLContext, client_context: ssl.SSLContext
+) -> None:
+    """UPG-S-15: TLS first, and inside the same resource still wants its own protocol."""
+
+    async def echo(tunnel: Any) -> None:
+        async for data in tunnel:
+            await tunnel.send(data)
+
+    upgrades = [token("p/1", echo, path="/p", required=True), tls(server_context)]
+    async with Server(_describe, upgrades) as server:
+        await server.start()
+        async with Client() as client:
+            answer = await client.get(_url(server, "/p"), offer=[TLSUpgrade(client_context)])
+            assert answer.protocol == "TLS/1.2"
+            assert answer.status == 426

@@ -56,7 +56,7 @@ class HTTP1ServerProtocol(HTTP1Carrier, asyncio.BufferedProtocol):
         if self._owed:
             # The answer to the request that asked for the switch to what is above us.
             self._owed = False
-            self._start_exchange(request, offered(request))
+            self._answer_inside(request)
             return
         if request.method == "CONNECT":
             self._on_connect(request)
@@ -125,6 +125,17 @@ class HTTP1ServerProtocol(HTTP1Carrier, asyncio.BufferedProtocol):
     def _answer(self, request: Request, response: Response) -> None:
         self._machine.send_response(response, end=True)
         self._arm_idle()
+
+    def _answer_inside(self, request: Request) -> None:
+        """Answer the request that brought us here; what it offered has been taken up."""
+        registry = self.server.registry
+        decision = decide(
+            request, registry, secure=self._secure, peer=self.facts, examined=NO_UPGRADE
+        )
+        if isinstance(decision, Answer):
+            self._answer(request, decision.response)
+        else:
+            self._start_exchange(request)
 
     def _on_connect(self, request: Request) -> None:
         handler = self.server.connect

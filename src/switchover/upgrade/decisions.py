@@ -165,7 +165,7 @@ def _candidates(
     candidates: list[Candidate] = []
     closest, whose = _UNKNOWN, None
     for upgrade, token, position in registry.matching(offer):
-        if not upgrade.required and _insisting(offer.request, registry, secure=secure):
+        if _excluded(upgrade, offer.request, registry, secure=secure):
             misfit = _EXCLUDED
         else:
             fit = _fit(offer, upgrade, secure=secure)
@@ -178,6 +178,17 @@ def _candidates(
     if whose is not None and not candidates:
         closest = closest.of(whose)
     return candidates, closest
+
+
+def _excluded(upgrade: Upgrade, request: Request, registry: Registry, *, secure: bool) -> bool:
+    """Whether the resource insists on something else.
+
+    What answers inside only changes what the request is carried by: it is decided there again,
+    and the resource insists there again.
+    """
+    if upgrade.required or upgrade.answers_inside:
+        return False
+    return bool(_insisting(request, registry, secure=secure))
 
 
 def _fit(offer: Offer, upgrade: Upgrade, *, secure: bool) -> dict[str, str] | _Misfit:
