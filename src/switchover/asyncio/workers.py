@@ -58,8 +58,7 @@ class Workers:
         if parked is not None:
             parked.wake(True)
 
-    @types.coroutine
-    def _work(self, job: _Job | None) -> Generator[Any, None, None]:
+    async def _work(self, job: _Job | None) -> None:
         waiter = Waiter(self._loop)
         task = asyncio.current_task(self._loop)
         assert task is not None
@@ -74,7 +73,7 @@ class Workers:
             else:
                 if not held:
                     self._server.hold(task)
-                yield from _rest(job, context, awaited)
+                await _rest(job, context, awaited)
                 return
             if self._closed or self._parked is not None:
                 return
@@ -83,7 +82,7 @@ class Workers:
                 held = False
             self._parked = waiter.rearm()
             try:
-                yield from waiter
+                await waiter
             except BaseException:
                 # Cancelled: by a handler that kept the task, or by the end of the loop.
                 if self._parked is waiter:
@@ -92,6 +91,7 @@ class Workers:
             job, self._job = self._job, None
 
 
+@types.coroutine
 def _rest(job: _Job, context: Context, awaited: Any) -> Generator[Any, None, None]:
     """Run the rest of a job, which waits for ``awaited``, in its context."""
     step: Callable[[Any], Any]
