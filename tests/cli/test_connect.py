@@ -264,6 +264,8 @@ def test_ctrl_c_ends_it_without_a_traceback(demonstration: Any) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": str(SOURCE)},
+        # A shell that runs the suite in the background has SIGINT ignored, which is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
     said = b""
