@@ -5,6 +5,7 @@ VENV    ?= .venv
 BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARGS    ?=
+SECONDS ?= 120
 
 # Suites that others publish: nothing of them is kept here. Fetch one, and say where it lies.
 AUTOBAHN ?=
@@ -16,7 +17,7 @@ COMPILED := $(TYPED) $(wildcard src/switchover/*/*.pyx $(TYPED:_c.pxd=.py))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: autobahn bench build clean coverage demo docs format fuzz h2spec help interop lint rules test \
+.PHONY: autobahn bench build clean coverage demo docs format fuzz h2spec help interop lint properties rules test \
     types wheel
 
 help: ## this list
@@ -47,7 +48,11 @@ coverage: $(VENV)/.built $(VENV)/.tools ## branches of the sans-I/O rooms, by th
 	$(BIN)/coverage report --fail-under=95 \
 	    --include="src/switchover/errors.py$$(printf ',src/switchover/%s/*' $(ROOMS))"
 
-fuzz: $(VENV)/.built $(VENV)/.tools ## every property and every oracle, fifty times longer
+fuzz: $(VENV)/.built $(VENV)/.tools ## heads and frames against other readers, SECONDS each (120)
+	PYTHONPATH=src $(BIN)/python tests/fuzz/test_head_oracles.py --seconds $(SECONDS)
+	PYTHONPATH=src $(BIN)/python tests/fuzz/test_frame_oracles.py --seconds $(SECONDS)
+
+properties: $(VENV)/.built $(VENV)/.tools ## every property of the suite, fifty times longer
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -m hypothesis -o timeout=0 $(ARGS)
 
 bench: $(VENV)/.built $(VENV)/.tools $(VENV)/.bench ## our benchmark, the peers in the same run
