@@ -7,10 +7,10 @@ Reached by the h2c Upgrade, by prior knowledge, and by ALPN. Each request is a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Callable
+from collections.abc import Callable
 from typing import Any
 
-from switchover.asyncio.http1_client import Content
+from switchover.asyncio.content import Content, pieces
 from switchover.asyncio.http2_client_stream import ClientStream, OnStreamSwitch
 from switchover.asyncio.http2_driver import HTTP2Protocol
 from switchover.asyncio.http2_stream import StreamTransport, reset_error
@@ -159,7 +159,7 @@ class HTTP2ClientProtocol(HTTP2Protocol):
     ) -> None:
         if stream.request.expects_continue:
             await self._wait_for_continue(stream, continue_timeout)
-        async for piece in _pieces(content):
+        async for piece in pieces(content):
             rest = memoryview(piece)
             while rest and not stream.over:
                 rest = await self._send_piece(stream, rest)
@@ -337,19 +337,6 @@ def _reset(event: StreamReset) -> Exception:
         # RFC 9113 §8.7: nothing was done with the request.
         return Disconnected("the server has not processed the request")
     return Disconnected(f"the server has reset the stream ({describe(event.code)})")
-
-
-async def _pieces(content: Content) -> AsyncIterable[bytes]:
-    if isinstance(content, str):
-        yield content.encode()
-    elif isinstance(content, bytes):
-        yield content
-    elif isinstance(content, AsyncIterable):
-        async for piece in content:
-            yield piece
-    elif content is not None:
-        for piece in content:
-            yield piece
 
 
 _ON_STREAM: dict[type[Any], Callable[[HTTP2ClientProtocol, ClientStream, Any], None]] = {
