@@ -225,6 +225,20 @@ async def test_reaction_to_426_does_not_go_round_in_circles() -> None:
     assert len(peer.heads) <= 3
 
 
+async def test_redirect_does_not_use_up_the_reaction_to_426() -> None:
+    """UPG-C-10: retries are counted, not all that came before."""
+    async with playing([REQUIRED, SWITCHED]) as elsewhere:
+        moved = f"HTTP/1.1 302 Found\r\nLocation: {elsewhere.url}/y\r\nContent-Length: 0\r\n\r\n"
+        reaction = UpgradeReaction(acceptable=["p/1"], max_retries=1)
+        async with (
+            playing([moved.encode()]) as peer,
+            Client(max_redirects=1, reaction=reaction) as client,
+        ):
+            answer = await client.get(peer.url)
+            assert answer.protocol == "p/1"
+            assert [response.status for response in answer.history] == [302, 426]
+
+
 async def test_credentials_do_not_follow_a_redirect_elsewhere() -> None:
     """UPG-C-17: dropped across origins; a complete new request."""
     async with playing([OK]) as elsewhere:

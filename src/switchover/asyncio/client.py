@@ -145,14 +145,15 @@ class Client:
         upgrades = [resolve(member) for member in offer]
         request = self._build(method, target, fields, content)
         history: list[ClientResponse] = []
-        redirects = 0
+        redirects = retries = 0
         while True:
             answer = await self._send(target, request, content, upgrades, on_interim)
             answer.history = list(history)
             repeatable = content is None or isinstance(content, bytes | str)
             if answer.status == 426 and self.reaction is not None and repeatable:
-                retry = self.reaction.react(answer.request, answer.response, attempt=len(history))
+                retry = self.reaction.react(answer.request, answer.response, attempt=retries)
                 if isinstance(retry, Retry):
+                    retries += 1
                     await answer.read(1024 * 1024)
                     history.append(answer)
                     upgrades = [resolve(token) for token in retry.tokens]

@@ -116,24 +116,30 @@ class connect:  # used like a function, as ``open`` is
             return await self._attempt(url, fields)
 
     async def _attempt(self, url: URL, fields: Fields) -> WebSocket:
-        if self._client is not None:
-            connection = await self._client.pool.connection(url)
+        async with AsyncExitStack() as stack:
+            connection = await self._connection(url, fields, stack)
             if isinstance(connection, HTTP2ClientProtocol):
+                await stack.aclose()  # a stream is no connection: the next may begin
                 request = self._request(extended_request, url, fields)
                 return await open_websocket_stream(
                     connection, request, self._extensions, **self._options
                 )
             request = self._request(opening_request, url, fields)
             return await open_websocket(connection, request, self._extensions, **self._options)
-        request = self._request(opening_request, url, fields)
-        async with AsyncExitStack() as stack:
-            if self._one_at_a_time:
-                await stack.enter_async_context(connecting_turn(url))
-            _, driver = await open_connection(
-                url, self._route, lambda: HTTP1ClientProtocol(limits=self._limits)
-            )
-            assert isinstance(driver, HTTP1ClientProtocol)
-            return await open_websocket(driver, request, self._extensions, **self._options)
+
+    async def _connection(
+        self, url: URL, fields: Fields, stack: AsyncExitStack
+    ) -> HTTP1ClientProtocol | HTTP2ClientProtocol:
+        self._request(opening_request, url, fields)  # what may not be sent is said first
+        if self._one_at_a_time:
+            await stack.enter_async_context(connecting_turn(url))
+        if self._client is not None:
+            return await self._client.pool.connection(url)
+        _, driver = await open_connection(
+            url, self._route, lambda: HTTP1ClientProtocol(limits=self._limits)
+        )
+        assert isinstance(driver, HTTP1ClientProtocol)
+        return driver
 
     def _request(self, make: Callable[..., Request], url: URL, fields: Fields) -> Request:
         # RFC 6455 §4.1: each attempt has a nonce of its own.

@@ -13,7 +13,7 @@ from urllib.parse import urljoin
 from switchover.errors import LocalProtocolError, RemoteProtocolError
 from switchover.http.fields import Fields
 from switchover.http.messages import Request, Response
-from switchover.http.uri import parse_url
+from switchover.http.uri import URL, parse_url
 from switchover.upgrade.tokens import UpgradeToken, is_token, read_member
 
 __all__ = [
@@ -316,7 +316,7 @@ def redirected(
         gone += [name for name, _ in request.fields if name.lower().startswith("content-")]
         gone += ["transfer-encoding", "expect"]
     fresh = fresh_request(request, same_origin=new.origin == old.origin, drop=gone)
-    return target, _retargeted(fresh, method, new.target, new.authority), keeps_content
+    return target, _retargeted(fresh, method, new), keeps_content
 
 
 _scheme = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
@@ -365,15 +365,15 @@ def _with_fields(request: Request, fields: Fields) -> Request:
     )
 
 
-def _retargeted(request: Request, method: str, target: str, authority: str) -> Request:
+def _retargeted(request: Request, method: str, url: URL) -> Request:
     fields = request.fields.copy()
-    fields.set("Host", authority)
+    fields.set("Host", url.authority)
     return Request(
         method,
-        target,
+        url.target,
         fields,
         version=request.version,
-        scheme=request.scheme,
-        authority=authority,
+        scheme="https" if url.secure else "http",
+        authority=url.authority,
         protocol=request.protocol,
     )
