@@ -455,7 +455,11 @@ class Wire:
 
     def _write_pieces(self, pieces: list[bytes]) -> None:
         sent = 0
-        if self._fd >= 0 and not self._write_queued and _os_writev is not None:
+        if self._fd < 0:
+            # Together: under TLS each call would be a record and a system call of its own.
+            self._transport.writelines(pieces)
+            return
+        if not self._write_queued and _os_writev is not None:
             try:
                 sent = _os_writev(self._fd, pieces)
             except OSError:
