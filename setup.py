@@ -25,7 +25,9 @@ SOURCES = {
     "switchover.http2._frames_c": "src/switchover/http2/_frames.py",
     "switchover.websocket._framing_c": "src/switchover/websocket/_framing.py",
     "switchover.asyncio._http1_carrier_c": "src/switchover/asyncio/_http1_carrier.py",
+    "switchover.asyncio._tls_records_c": "src/switchover/asyncio/_tls_records.py",
     "switchover.asyncio._wire_c": "src/switchover/asyncio/_wire.py",
+    "switchover.asyncio._awaitables": "src/switchover/asyncio/_awaitables.pyx",
     "switchover.websocket._masking": "src/switchover/websocket/_masking.pyx",
 }
 

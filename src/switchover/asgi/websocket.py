@@ -150,6 +150,8 @@ class WebSocketCycle:
                 data = message.get("bytes")
                 if data is None:
                     raise LocalProtocolError(f"{_SEND} without text or bytes", rule="ASGI 3.0")
+            if self._ws._try_send(data):
+                return
             try:
                 await self._ws.send(data)
             except ConnectionClosed as error:

@@ -26,6 +26,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
+from switchover.errors import ConnectionClosedOK
 from switchover.websocket.events import Fragment
 from switchover.websocket.framing import Framing
 
@@ -349,6 +350,44 @@ class Wire:
         if self._waiter is None:
             self._waiter = Waiter(self._loop)
         return self._waiter.rearm()
+
+    async def __anext__(self) -> str | bytes:
+        message = self._take()
+        try:
+            while message is None:
+                await self._wait()
+                message = self._take()
+        except ConnectionClosedOK:
+            raise StopAsyncIteration from None
+        return message if type(message) is not Fragment else await self._whole(message)
+
+    async def recv(self) -> str | bytes:
+        """Return the next message: text is ``str``, binary is ``bytes``.
+
+        Only one task may wait at a time. Raises :class:`ConnectionClosedOK` or
+        :class:`ConnectionClosedError` when there are no more. Cancelling loses nothing.
+        """
+        message = self._take()
+        while message is None:
+            await self._wait()
+            message = self._take()
+        return message if type(message) is not Fragment else await self._whole(message)
+
+    async def send(self, message: Any) -> None:
+        """Send a message; waits only while the transport's buffer is over its high mark.
+
+        ``str`` is sent as text, anything bytes-like as binary. An iterable of them, or an
+        asynchronous one, is sent as one message in fragments, each as soon as it is there.
+        Raises :class:`ConnectionClosed` when the connection is closing or closed.
+        """
+        if not self._try_send(message):
+            await self._send_patiently(message)
+
+    async def _whole(self, piece: Fragment) -> str | bytes:
+        raise NotImplementedError
+
+    async def _send_patiently(self, message: Any) -> None:
+        raise NotImplementedError
 
     def _take(self) -> Any:
         """Return the next message, or piece of one, from the queue; ``None``: it is empty."""

@@ -7,6 +7,7 @@ cdef Py_ssize_t _MUCH, _JOINED, _VECTOR, _OVERHEAD
 
 cdef Py_ssize_t _cost(object message) except -1
 
+@cython.final
 cdef class Waiter:
     cdef public bint _asyncio_future_blocking
     cdef bint _busy, _cancelled, _done

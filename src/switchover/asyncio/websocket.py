@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from switchover.asyncio.flow import WriteGate
 from switchover.asyncio.websocket_life import DEFAULT_SETTINGS, Lifecycle, WebSocketSettings
-from switchover.errors import ConnectionClosed, ConnectionClosedOK
+from switchover.errors import ConnectionClosed
 from switchover.http.messages import Request, Response
 from switchover.websocket.close_codes import CloseCode
 from switchover.websocket.connection import Connection
@@ -63,25 +63,6 @@ class WebSocket(Lifecycle, asyncio.BufferedProtocol):
         """Iterate over the messages, until the connection ends normally."""
         return self
 
-    async def __anext__(self) -> str | bytes:
-        message = self._take()
-        try:
-            while message is None:
-                await self._wait()
-                message = self._take()
-        except ConnectionClosedOK:
-            raise StopAsyncIteration from None
-        return message if type(message) is not Fragment else await self._whole(message)
-
-    async def recv(self) -> str | bytes:
-        """Return the next message: text is ``str``, binary is ``bytes``.
-
-        Only one task may wait at a time. Raises :class:`ConnectionClosedOK` or
-        :class:`ConnectionClosedError` when there are no more. Cancelling loses nothing.
-        """
-        message = await self._next_piece()
-        return message if type(message) is not Fragment else await self._whole(message)
-
     async def recv_fragments(self) -> AsyncIterator[str | bytes]:
         """Iterate over the pieces of the next message, as its frames come in.
 
@@ -118,16 +99,6 @@ class WebSocket(Lifecycle, asyncio.BufferedProtocol):
         return (b"" if isinstance(pieces[0], bytes) else "").join(pieces)
 
     # Sending.
-
-    async def send(self, message: Data | Iterable[Data] | AsyncIterable[Data]) -> None:
-        """Send a message; waits only while the transport's buffer is over its high mark.
-
-        ``str`` is sent as text, anything bytes-like as binary. An iterable of them, or an
-        asynchronous one, is sent as one message in fragments, each as soon as it is there.
-        Raises :class:`ConnectionClosed` when the connection is closing or closed.
-        """
-        if not self._try_send(message):
-            await self._send_patiently(message)
 
     async def _send_patiently(self, message: Data | Iterable[Data] | AsyncIterable[Data]) -> None:
         if not isinstance(message, (str, bytes, bytearray, memoryview)):

@@ -13,9 +13,10 @@ if TYPE_CHECKING or not _FRAMING_COMPILED:
     from switchover.asyncio._wire import Waiter, Wire
 else:
     try:
-        from switchover.asyncio._wire_c import Waiter, Wire
+        from switchover.asyncio._awaitables import Wire
+        from switchover.asyncio._wire_c import Waiter
     except ImportError:
         from switchover.asyncio._wire import Waiter, Wire
 
 #: Whether it runs compiled.
-COMPILED: bool = Wire.__module__.endswith("_c")
+COMPILED: bool = Waiter.__module__.endswith("_c")
