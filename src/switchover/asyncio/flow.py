@@ -10,12 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import struct
 import threading
 from collections.abc import Callable
+from typing import Any
 
-__all__ = ["WriteGate", "end_writing", "feed", "receive_buffer", "reset_on_close"]
+__all__ = [
+    "WriteGate",
+    "end_writing",
+    "feed",
+    "plain_socket",
+    "receive_buffer",
+    "reset_on_close",
+]
 
 
 class _OfThread(threading.local):
@@ -116,3 +125,23 @@ def reset_on_close(transport: asyncio.Transport) -> None:
     if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+#: Transports that do nothing but send to a socket what is written to them.
+_PLAIN = {
+    ("asyncio.selector_events", "_SelectorSocketTransport"),
+    ("uvloop.loop", "TCPTransport"),
+    ("uvloop.loop", "UnixTransport"),
+}
+
+
+def plain_socket(transport: Any) -> int:
+    """Return the descriptor of the socket under ``transport`` if it may be written to, or -1.
+
+    It may as long as the transport has nothing queued and is not closing.
+    """
+    kind = type(transport)
+    if os.name != "posix" or (kind.__module__, kind.__qualname__) not in _PLAIN:
+        return -1
+    sock = transport.get_extra_info("socket")
+    return -1 if sock is None else int(sock.fileno())

@@ -16,7 +16,6 @@ from switchover.asyncio.http2_driver import HTTP2Protocol
 from switchover.asyncio.http2_stream import StreamTransport, reset_error
 from switchover.errors import Disconnected, LocalProtocolError, RemoteProtocolError, TunnelBroken
 from switchover.http.events import (
-    ContentReceived,
     Failed,
     InterimResponseReceived,
     MessageComplete,
@@ -250,8 +249,6 @@ class HTTP2ClientProtocol(HTTP2Protocol):
             stream = self._streams.get(event.stream_id)
             if stream is not None:
                 _ON_STREAM[type(event.event)](self, stream, event.event)
-            elif type(event.event) is ContentReceived:
-                self._machine.acknowledge(event.stream_id, len(event.event.data))
         else:
             _ON_CONNECTION[type(event)](self, event)
 
@@ -262,8 +259,12 @@ class HTTP2ClientProtocol(HTTP2Protocol):
         stream.response = event.response
         stream.wake()
 
-    def _on_content(self, stream: ClientStream, event: ContentReceived) -> None:
-        stream.content_arrived(event.data)
+    def _on_message_content(self, stream_id: int, data: bytes) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            stream.content_arrived(data)
+        else:
+            self._machine.acknowledge(stream_id, len(data))
 
     def _on_complete(self, stream: ClientStream, event: MessageComplete) -> None:
         stream.content_ended(event.trailers)
@@ -324,9 +325,7 @@ class HTTP2ClientProtocol(HTTP2Protocol):
 
 
 def _to_tunnel(tunnel: StreamTransport, event: Any) -> None:
-    if type(event) is ContentReceived:
-        tunnel.receive(event.data)
-    elif type(event) is MessageComplete:
+    if type(event) is MessageComplete:
         tunnel.receive_eof()
 
 
@@ -342,7 +341,6 @@ def _reset(event: StreamReset) -> Exception:
 _ON_STREAM: dict[type[Any], Callable[[HTTP2ClientProtocol, ClientStream, Any], None]] = {
     InterimResponseReceived: HTTP2ClientProtocol._on_interim,
     ResponseReceived: HTTP2ClientProtocol._on_response,
-    ContentReceived: HTTP2ClientProtocol._on_content,
     MessageComplete: HTTP2ClientProtocol._on_complete,
     Switched: HTTP2ClientProtocol._on_switched,
 }

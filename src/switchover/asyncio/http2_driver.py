@@ -1,28 +1,24 @@
 """What the drivers of both ends of an HTTP/2 connection have in common.
 
-Octets between the transport and the machine, one write for all that a round of the event
-loop has made ready, and the end of connections whose peer does not read.
+The end of connections, and of those whose peer does not read; what carries their octets is
+:class:`~switchover.asyncio.http2_carrier.Carrier`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from typing import cast
 
-from switchover.asyncio.deadlines import Deadline, Deadlines
+from switchover.asyncio.deadlines import Deadline
 from switchover.asyncio.exchange import PeerFacts
-from switchover.asyncio.flow import WriteGate, receive_buffer
-from switchover.asyncio.http2_stream import StreamTransport
+from switchover.asyncio.http2_carrier import Carrier
 from switchover.errors import Disconnected
 from switchover.http2.connection import Connection
 
 __all__ = ["HTTP2Protocol"]
 
-#: Content that is written without waiting for the end of the loop's round.
-_MUCH = 64 * 1024
 
-
-class HTTP2Protocol(asyncio.BufferedProtocol):
+class HTTP2Protocol(Carrier, asyncio.BufferedProtocol):
     """Drives one end of an HTTP/2 connection; see the server's and the client's twin."""
 
     def __init__(
@@ -33,41 +29,23 @@ class HTTP2Protocol(asyncio.BufferedProtocol):
         chain: tuple[str, ...],
         write_timeout: float | None,
     ) -> None:
-        self._machine = machine
-        self._loop = loop
-        self._deadlines = Deadlines.of(loop)
+        Carrier.__init__(self, machine, loop)
         self._chain = chain
         self._write_timeout = write_timeout
         self._facts: PeerFacts | None = None
-        self._transport: asyncio.Transport | None = None
-        self.gate = WriteGate()
-        self._tunnels: dict[int, StreamTransport] = {}
-        self._stall: Deadline | None = None
         self._unread: Deadline | None = None
-        self._pumping = False
-        self._sending = False
-        self._over = False
-        self._unsent = 0
 
     # The transport's side.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not checked: uvloop's transports do not derive from asyncio's.
-        self._transport = cast(asyncio.Transport, transport)
-        self._pump()
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return receive_buffer()
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self._machine.receive_data(receive_buffer()[:nbytes])
-        if self._transport is not None:
-            self._pump()
+        self.attach(cast(asyncio.Transport, transport))
+        self.pump()
 
     def eof_received(self) -> bool:
         self._machine.receive_eof()
         if self._transport is not None:
-            self._pump()
+            self.pump()
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -124,79 +102,10 @@ class HTTP2Protocol(asyncio.BufferedProtocol):
         """Whether the transport has more to write than it should."""
         return self.gate.closed
 
-    def send_soon(self, octets: int = 0) -> None:
-        """Write what the machine has ready, once for all who ask in this round of the loop.
-
-        ``octets`` of content are new in it; when there are many they are written now, so that
-        whoever comes next sees that the transport is congested.
-        """
-        if self._over:
-            return
-        self._unsent += octets
-        if self._pumping:
-            # Written when all events have been met, unless it is much.
-            if self._unsent > _MUCH:
-                self._flush()
-        elif (self._unsent > _MUCH or self.alone) and self._transport:
-            self._flush()
-        elif not self._sending:
-            self._sending = True
-            self._loop.call_soon(self._send)
-
-    @property
-    def alone(self) -> bool:
-        """Whether there is nobody else whose octets could go out with these."""
-        return False
-
     def abort(self) -> None:
         """Drop the connection."""
         if self._transport is not None:
             self._transport.abort()
-
-    def _send(self) -> None:
-        self._sending = False
-        if not self._over and self._transport is not None:
-            self._pump()
-
-    # From octets to events, from events to actions.
-
-    def _pump(self) -> None:
-        self._pumping = True
-        try:
-            while not self._over and (events := self._machine.events_received()):
-                for event in events:
-                    self._on_event(event)
-                self._events_met()
-        finally:
-            self._pumping = False
-        if not self._over:
-            self._flush()
-
-    def _flush(self) -> None:
-        transport = self._transport
-        assert transport is not None
-        self._unsent = 0
-        data = self._machine.data_to_send()
-        if data:
-            transport.write(data[0] if len(data) == 1 else b"".join(data))
-        if self._machine.content_waits and self._stall is None:
-            self._stall = self._deadlines.set(self._machine.limits.stall, self._check_stalls)
-        if self._machine.close_expected() and not transport.is_closing():
-            transport.close()
-
-    def _check_stalls(self) -> None:
-        self._stall = None
-        now = self._loop.time()
-        again = self._machine.check_stalls(now)
-        if again is not None:
-            self._stall = self._deadlines.set(max(again - now, 0.001), self._check_stalls)
-        self._pump()
-
-    def _on_event(self, event: Any) -> None:
-        raise NotImplementedError
-
-    def _events_met(self) -> None:
-        """All that has come so far has been met."""
 
     def _lost(self, error: Exception | None) -> None:
         raise NotImplementedError

@@ -8,57 +8,22 @@ from typing import TYPE_CHECKING
 
 from switchover.asyncio.deadlines import Deadlines
 from switchover.asyncio.exchange import Exchange, PeerFacts
+from switchover.asyncio.http2_carrier import ExchangeState
 from switchover.errors import Disconnected, LocalProtocolError
 from switchover.http.fields import Fields
-from switchover.http.messages import Request, Response
+from switchover.http.messages import Response
 from switchover.http2.codes import ErrorCode
-from switchover.upgrade.offers import Offer
 
 if TYPE_CHECKING:
-    from switchover.asyncio.http2_server import HTTP2ServerProtocol
     from switchover.asyncio.server import Server
 
 __all__ = ["HTTP2Exchange"]
 
 
-class HTTP2Exchange(Exchange):
+class HTTP2Exchange(ExchangeState, Exchange):
     """One request and its answer on a stream."""
 
-    __slots__ = (
-        "_content",
-        "_driver",
-        "_left",
-        "_machine",
-        "_waiter",
-        "_window_waiter",
-        "offer",
-        "received",
-        "request",
-        "response_complete",
-        "response_started",
-        "response_status",
-        "stream_id",
-        "trailers",
-    )
-
-    def __init__(
-        self, driver: HTTP2ServerProtocol, stream_id: int, request: Request, offer: Offer | None
-    ) -> None:
-        self.stream_id = stream_id
-        self.request = request
-        self.offer = offer
-        self.trailers: Fields | None = None
-        self.response_started = False
-        self.response_complete = False
-        self.response_status = 0
-        self._driver = driver
-        self._machine = driver.machine
-        self._content: deque[bytes] | None = None  # most requests have none
-        #: The request has been received whole.
-        self.received = False
-        self._left = False
-        self._waiter: asyncio.Future[None] | None = None
-        self._window_waiter: asyncio.Future[None] | None = None
+    __slots__ = ()
 
     @property
     def server(self) -> Server:
@@ -116,20 +81,20 @@ class HTTP2Exchange(Exchange):
         if self._content is None:
             self._content = deque()
         self._content.append(data)
-        self._wake()
+        self.wake()
 
     def content_ended(self, trailers: Fields) -> None:
         """The request is complete."""
         self.received = True
         self.trailers = trailers
         if self._waiter is not None:
-            self._wake()
+            self.wake()
 
     def peer_left(self) -> None:
         """The stream is reset, or the connection is lost."""
         self._left = True
         self._content = None
-        self._wake()
+        self.wake()
         self.window_opened()
 
     def window_opened(self) -> None:
@@ -146,6 +111,8 @@ class HTTP2Exchange(Exchange):
         self._driver.send_soon()
 
     async def send_response(self, response: Response, *, end: bool = False) -> None:
+        if end and self._driver.answer_again(self, response):
+            return
         if self._left or self.response_started or self.response_complete:
             self._check_open()
             raise LocalProtocolError("the response has been started already", rule="RFC 9110 §15")
@@ -160,7 +127,7 @@ class HTTP2Exchange(Exchange):
         if taken < len(content):
             await self._send_rest(memoryview(content)[taken:], end=end)
         if end:
-            self._complete()
+            driver.response_completed(self)
         if driver.gate.closed:
             await driver.gate.passed()
 
@@ -190,7 +157,7 @@ class HTTP2Exchange(Exchange):
         self._check_open()
         self._machine.send_end(self.stream_id, trailers)
         self._driver.send_soon()
-        self._complete()
+        self._driver.response_completed(self)
         if self._driver.gate.closed:
             await self._driver.gate.passed()
 
@@ -213,11 +180,6 @@ class HTTP2Exchange(Exchange):
         self._driver.forget(self.stream_id)
         self._driver.send_soon()
 
-    def _complete(self) -> None:
-        self._driver.response_completed(self)
-        if self._waiter is not None:
-            self._wake()
-
     def _check_open(self) -> None:
         if self._left:
             raise Disconnected("the client has left")
@@ -230,6 +192,7 @@ class HTTP2Exchange(Exchange):
         # Two may wait (for content, and for the peer to leave): neither may cancel the other.
         await asyncio.shield(self._waiter)
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Let whoever waits look again."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

@@ -16,16 +16,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from switchover.asyncio.deadlines import Deadline
 from switchover.asyncio.exchange import Handler, PeerFacts
+from switchover.asyncio.http2_carrier import ServerCarrier
 from switchover.asyncio.http2_driver import HTTP2Protocol
 from switchover.asyncio.http2_exchange import HTTP2Exchange
 from switchover.asyncio.http2_settings import new_machine
 from switchover.asyncio.http2_stream import StreamTransport, reset_error
 from switchover.asyncio.reports import Report
 from switchover.asyncio.switching import Switching
-from switchover.asyncio.workers import Workers
 from switchover.errors import Disconnected, LocalProtocolError, TunnelBroken
 from switchover.http.events import (
-    ContentReceived,
     Failed,
     MessageComplete,
     PeerClosed,
@@ -58,7 +57,7 @@ _DRAIN_SECONDS = 1.0
 _REST_SECONDS = 5.0
 
 
-class HTTP2ServerProtocol(HTTP2Protocol):
+class HTTP2ServerProtocol(HTTP2Protocol, ServerCarrier):
     """Drives one HTTP/2 connection of ``server``."""
 
     _machine: ServerConnection
@@ -71,24 +70,16 @@ class HTTP2ServerProtocol(HTTP2Protocol):
         machine: ServerConnection | None = None,
         chain: tuple[str, ...] = ("HTTP/2",),
     ) -> None:
-        self.server = server
         super().__init__(
             machine or new_machine(server, loop),
             loop,
             chain=chain,
             write_timeout=server.settings.timeouts.content,
         )
-        self._exchanges: dict[int, HTTP2Exchange] = {}
+        self.serve(server, HTTP2Exchange)
         self._selections: dict[int, Select] = {}
-        self._workers = Workers(server, loop)
-        # Requests whose handlers begin when everything that came with them has been met.
-        self._starting: list[HTTP2Exchange] = []
-        # When a stream was last in use, and the timer that looks at it.
-        self._used = 0.0
-        self._idle: Deadline | None = None
         # Until the client's first SETTINGS are here.
         self._opening: Deadline | None = None
-        self._begun = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not checked: uvloop's transports do not derive from asyncio's.
@@ -123,11 +114,6 @@ class HTTP2ServerProtocol(HTTP2Protocol):
         """The machine that this driver drives."""
         return self._machine
 
-    @property
-    def alone(self) -> bool:
-        """Whether there is nobody else whose octets could go out with these."""
-        return len(self._exchanges) + len(self._tunnels) < 2
-
     def shutdown(self) -> None:
         """Finish what is under way, take nothing new, then close."""
         if self._over:
@@ -140,30 +126,18 @@ class HTTP2ServerProtocol(HTTP2Protocol):
         self._machine.shutdown()
         self.send_soon()
 
-    def forget(self, stream_id: int) -> None:
-        """The stream needs nothing more."""
-        self._exchanges.pop(stream_id, None)
-        if self._tunnels:
-            self._tunnels.pop(stream_id, None)
-        self._watch_idle()
-
-    def response_completed(self, exchange: HTTP2Exchange) -> None:
-        """The answer to ``exchange`` is complete."""
-        exchange.response_complete = True
+    def _completed_early(self, exchange: HTTP2Exchange) -> None:
         if exchange.offer is not None:
             status = exchange.response_status
             self._report("declined", exchange.request, f"the application answered {status}")
         if not exchange.received and self._machine.request_on(exchange.stream_id) is not None:
             # The rest of the request is dropped as it comes, for a while.
             self._deadlines.set(_REST_SECONDS, lambda: self._give_up(exchange.stream_id))
-        self.forget(exchange.stream_id)
-        if self.server.settings.access_log:
-            self.server.log_access(exchange, self)
 
     def _give_up(self, stream_id: int) -> None:
         # RFC 9113 §8.1: the client need not send what nobody will read.
         self._machine.reset(stream_id, ErrorCode.NO_ERROR)
-        self._watch_idle()
+        self.watch_idle()
         self.send_soon()
 
     def switch_to(
@@ -229,13 +203,21 @@ class HTTP2ServerProtocol(HTTP2Protocol):
             self._report("refused", request, decision.reason, decision.rule)
             self._answer(stream_id, decision.response)
         else:
+            if request.protocol is None and not self._is_near_a_switch(request):
+                self.remember_ordinary(request.target)
             self._serve(stream_id, request)
+
+    def _is_near_a_switch(self, request: Request) -> bool:
+        """Whether a resource that insists on a switch may be at the path of ``request``."""
+        path = request.path
+        required = self.server.registry.required
+        return any(upgrade.parameters(path) is not None for upgrade in required)
 
     def _select(self, stream_id: int, request: Request, selection: Select) -> None:
         hook = getattr(selection.upgrade.successor, "consider", None)
         if hook is not None:
             exchange = self._make_exchange(stream_id, request)
-            self._run(exchange, lambda exchange: hook(exchange, selection, b""))
+            self.run(exchange, lambda exchange: hook(exchange, selection, b""))
             return
         self._selections[stream_id] = selection
         self._machine.switch(stream_id, switching_response(selection), selection.protocol)
@@ -262,7 +244,7 @@ class HTTP2ServerProtocol(HTTP2Protocol):
     def _on_connect(self, stream_id: int, request: Request) -> None:
         handler = self.server.connect
         if handler is not None:
-            self._run(self._make_exchange(stream_id, request), handler)
+            self.run(self._make_exchange(stream_id, request), handler)
             return
         logger.info("%s: CONNECT is not served here", _told(request))
         text = "Not Implemented: this server makes no tunnels.\n"
@@ -272,18 +254,7 @@ class HTTP2ServerProtocol(HTTP2Protocol):
         """Send a short response in full, or end the stream if its window does not take it."""
         self._machine.send_response(stream_id, response, end=True)
         self._machine.reset(stream_id, ErrorCode.NO_ERROR)
-        self._watch_idle()
-
-    def _on_content(self, stream_id: int, event: ContentReceived) -> None:
-        tunnel = self._tunnels.get(stream_id)
-        if tunnel is not None:
-            tunnel.receive(event.data)
-            return
-        exchange = self._exchanges.get(stream_id)
-        if exchange is not None:
-            exchange.content_arrived(event.data)
-        else:
-            self._machine.acknowledge(stream_id, len(event.data))
+        self.watch_idle()
 
     def _on_complete(self, stream_id: int, event: MessageComplete) -> None:
         exchange = self._exchanges.get(stream_id)
@@ -303,7 +274,7 @@ class HTTP2ServerProtocol(HTTP2Protocol):
         exchange = self._exchanges.pop(event.stream_id, None)
         if exchange is not None:
             exchange.peer_left()
-        self._watch_idle()
+        self.watch_idle()
 
     def _on_window(self, event: WindowOpened) -> None:
         tunnel = self._tunnels.get(event.stream_id)
@@ -319,7 +290,7 @@ class HTTP2ServerProtocol(HTTP2Protocol):
             self._begun = True
             if self._opening is not None:
                 self._opening.cancel()
-            self._watch_idle()
+            self.watch_idle()
 
     def _on_goaway(self, event: GoAway) -> None:
         if event.code != ErrorCode.NO_ERROR:
@@ -335,25 +306,11 @@ class HTTP2ServerProtocol(HTTP2Protocol):
     def _serve(self, stream_id: int, request: Request) -> None:
         self._starting.append(self._make_exchange(stream_id, request))
 
-    def _events_met(self) -> None:
-        starting = self._starting
-        if not starting:
-            return
-        self._starting = []
-        for exchange in starting:
-            # Who has left already, with RST_STREAM behind the request, costs nothing more.
-            if not exchange.left:
-                handler = self.server.handler_for(exchange.request)
-                self._workers.run(self._handle(exchange, handler))
-
     def _make_exchange(self, stream_id: int, request: Request) -> HTTP2Exchange:
         offer = None if request.protocol is None else offered(request)
         exchange = HTTP2Exchange(self, stream_id, request, offer)
         self._exchanges[stream_id] = exchange
         return exchange
-
-    def _run(self, exchange: HTTP2Exchange, handler: Handler) -> None:
-        self._workers.run(self._handle(exchange, handler))
 
     async def _handle(self, exchange: HTTP2Exchange, handler: Handler) -> None:
         try:
@@ -392,24 +349,6 @@ class HTTP2ServerProtocol(HTTP2Protocol):
 
     # Deadlines.
 
-    def _watch_idle(self) -> None:
-        """Note that a stream has ended; one timer looks after idle time, not one a request."""
-        self._used = self._loop.time()
-        seconds = self.server.settings.timeouts.idle
-        if self._idle is None and self._begun and seconds is not None and not self._over:
-            self._idle = self._deadlines.set(seconds, self._check_idle)
-
-    def _check_idle(self) -> None:
-        self._idle = None
-        seconds = self.server.settings.timeouts.idle or 0.0
-        if self._exchanges or self._tunnels or self._machine.open_streams:
-            self._watch_idle()
-        elif (left := self._used + seconds - self._loop.time()) > 0:
-            self._idle = self._deadlines.set(left, self._check_idle)
-        else:
-            self._machine.close(ErrorCode.NO_ERROR, "the connection was idle")
-            self.send_soon()
-
     def _disarm(self) -> None:
         for deadline in (self._opening, self._idle):
             if deadline is not None:
@@ -432,7 +371,6 @@ def _why(reason: str, rule: str) -> str:
 
 _ON_STREAM: dict[type[Any], Callable[[HTTP2ServerProtocol, int, Any], None]] = {
     RequestReceived: HTTP2ServerProtocol._on_request,
-    ContentReceived: HTTP2ServerProtocol._on_content,
     MessageComplete: HTTP2ServerProtocol._on_complete,
     Switched: HTTP2ServerProtocol._on_switched,
 }

@@ -14,7 +14,6 @@ from switchover.http2._faults import ConnectionFault, StreamFault, flood, wrong_
 from switchover.http2.codes import ErrorCode
 from switchover.http2.frames import Stream
 from switchover.http2.limits import Allowance, Limits
-from switchover.http2.preface import PREFACE
 from switchover.http2.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,9 +47,6 @@ class Engine(Control):
         client: bool,
     ) -> None:
         super().__init__(receiver, settings, limits, clock, client=client)
-        self._held = bytearray()
-        self._needed = 0 if client else len(PREFACE)
-        self._preface_seen = client
         self._gaps: list[tuple[int, int]] = []
         # The field section whose CONTINUATION frames are awaited.
         self._block: list[bytes] = []
@@ -58,41 +54,6 @@ class Engine(Control):
         self._block_ends = False
         self._block_depends_on_itself = False
         self._resets_allowed = Allowance(limits.resets, limits.resets_per_second, clock)
-
-    def receive(self, data: bytes | bytearray | memoryview) -> None:
-        """Take octets from the peer."""
-        if self.closed:
-            return
-        if self._held:
-            self._held += data
-            if len(self._held) < self._needed:
-                return
-            data = bytes(self._held)
-            self._held = bytearray()
-        elif not isinstance(data, bytes):
-            data = bytes(data)
-        try:
-            position = 0 if self._preface_seen else self._read_preface(data)
-            if self._preface_seen:
-                position = self.read_frames(data, position)
-        except ConnectionFault as fault:
-            self.fail(fault.code, str(fault), fault.rule, limit=fault.limit)
-            return
-        if position < len(data):
-            self._held += data[position:]
-
-    def _read_preface(self, data: bytes) -> int:
-        """Return where the frames begin; 0 while the preface is not complete."""
-        # RFC 9113 §3.4: "Clients and servers MUST treat an invalid connection preface as a
-        # connection error … of type PROTOCOL_ERROR."
-        if data[: len(PREFACE)] != PREFACE[: len(data)]:
-            raise ConnectionFault(
-                ErrorCode.PROTOCOL_ERROR,
-                f"the connection begins with {data[:24]!r} instead of the preface",
-                "RFC 9113 §3.4",
-            )
-        self._preface_seen = len(data) >= len(PREFACE)
-        return len(PREFACE) if self._preface_seen else 0
 
     def stream_faulty(self, stream_id: int, fault: StreamFault) -> None:
         """The peer broke a rule on one stream."""
@@ -337,7 +298,6 @@ class Engine(Control):
     def close(self) -> None:
         """Read and send nothing more."""
         super().close()
-        self._held.clear()
         self._block = []
 
 

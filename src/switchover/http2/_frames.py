@@ -152,8 +152,11 @@ class Frames:
         self.refusing = False
         # The stream whose CONTINUATION frames are awaited.
         self._block_stream = 0
-        # How many octets are needed before there is another frame to read.
-        self._needed = 0
+        # Octets of a frame, or of the preface, that is not here whole; how many are needed
+        # before there is something to read.
+        self._held = bytearray()
+        self._needed = 0 if client else len(PREFACE)
+        self._preface_seen = client
         # From a reset stream's number to whether the reset was ours.
         self._resets: dict[int, bool] = {}
 
@@ -176,6 +179,41 @@ class Frames:
         return out
 
     # Frames in.
+
+    def receive(self, data: bytes | bytearray | memoryview) -> None:
+        """Take octets from the peer."""
+        if self.closed:
+            return
+        if self._held:
+            self._held += data
+            if len(self._held) < self._needed:
+                return
+            octets = bytes(self._held)
+            self._held = bytearray()
+        else:
+            octets = bytes(data)
+        try:
+            position = 0 if self._preface_seen else self._read_preface(octets)
+            if self._preface_seen:
+                position = self.read_frames(octets, position)
+        except ConnectionFault as fault:
+            self.fail(fault.code, str(fault), fault.rule, limit=fault.limit)
+            return
+        if position < len(octets):
+            self._held += octets[position:]
+
+    def _read_preface(self, data: bytes) -> int:
+        """Return where the frames begin; 0 while the preface is not complete."""
+        # RFC 9113 §3.4: "Clients and servers MUST treat an invalid connection preface as a
+        # connection error … of type PROTOCOL_ERROR."
+        if data[: len(PREFACE)] != PREFACE[: len(data)]:
+            raise ConnectionFault(
+                ErrorCode.PROTOCOL_ERROR,
+                f"the connection begins with {data[:24]!r} instead of the preface",
+                "RFC 9113 §3.4",
+            )
+        self._preface_seen = len(data) >= len(PREFACE)
+        return len(PREFACE) if self._preface_seen else 0
 
     def read_frames(self, data: bytes, position: int) -> int:
         """Handle the whole frames of ``data`` from ``position``; return where the rest begins.
@@ -203,7 +241,11 @@ class Frames:
             try:
                 if kind == _HEADERS and flags == _WHOLE and self._may_begin(stream_id):
                     self._begin(stream_id, data[start:position])
-                else:
+                elif (
+                    kind != _DATA
+                    or flags > _END_STREAM
+                    or not self._content(stream_id, flags, data[start:position])
+                ):
                     self.frame_received(kind, flags, stream_id, data[start:position])
             except StreamFault as fault:
                 self.stream_faulty(stream_id, fault)
@@ -234,6 +276,31 @@ class Frames:
         if not stream.local_open:
             self._drop(stream)
 
+    def _content(self, stream_id: int, flags: int, payload: bytes) -> bool:
+        """Take content about which there is nothing to ask; return whether it was so."""
+        size = len(payload)
+        stream = self.streams.get(stream_id)
+        if (
+            stream is None
+            or not stream.remote_open
+            or size == 0
+            or size > self.receive_window
+            or size > stream.receive_window
+            or self._block_stream != 0
+            or not self.peer.received
+        ):
+            return False
+        self.receive_window -= size
+        stream.receive_window -= size
+        stream.held += size
+        ends = flags == _END_STREAM
+        if ends:
+            stream.remote_open = False
+        self._receiver.data_received(stream, payload, end=ends)
+        if ends and not stream.local_open:
+            self._drop(stream)
+        return True
+
     def decode(self, block: bytes) -> list[tuple[bytes, bytes]] | None:
         """Return the lines of a field section, ``None`` if they exceed the limits."""
         try:
@@ -249,6 +316,10 @@ class Frames:
 
     def stream_faulty(self, stream_id: int, fault: StreamFault) -> None:
         """The peer broke a rule on one stream."""
+        raise NotImplementedError
+
+    def fail(self, code: int, message: str, rule: str, *, limit: bool = False) -> None:
+        """End the connection for what the peer did."""
         raise NotImplementedError
 
     # Streams.
@@ -366,6 +437,10 @@ class Frames:
 
         ``end`` closes our side of the stream if everything was taken.
         """
+        return self.send_some(stream, data, end)
+
+    def send_some(self, stream: Stream, data: bytes | memoryview, end: bool) -> int:
+        """See :meth:`send_data`; what the machine above calls, in C where it can."""
         size = len(data)
         # RFC 9113 §6.9: the sender "MUST NOT send a flow-controlled frame with a length that
         # exceeds the space available in either of the flow-control windows".
@@ -447,6 +522,7 @@ class Frames:
         self.closed = True
         self.streams.clear()
         self.blocked.clear()
+        self._held.clear()
 
     def _acknowledge_settings(self) -> None:
         self._frame(_SETTINGS, _ACK, 0, b"")

@@ -57,7 +57,12 @@ cdef class Frames:
     cdef public dict blocked
     cdef public dict _resets
     cdef public list _out
+    cdef public bytearray _held
+    cdef public bint _preface_seen
 
+    cpdef list data_to_send(self)
+    @cython.locals(octets=bytes, position=Py_ssize_t)
+    cpdef receive(self, data)
     @cython.locals(
         end=Py_ssize_t, limit=Py_ssize_t, start=Py_ssize_t, length=Py_ssize_t, high=int, low=int,
         kind=int, flags=int, stream_id=longlong,
@@ -66,8 +71,16 @@ cdef class Frames:
     cdef bint _may_begin(self, long long stream_id) except -1
     @cython.locals(stream=Stream)
     cdef _begin(self, long long stream_id, bytes block)
+    @cython.locals(size=Py_ssize_t, stream=Stream, ends=bint)
+    cdef bint _content(self, long long stream_id, int flags, bytes payload) except -1
     cpdef Stream _new_stream(self, long long stream_id)
     cpdef _close_local(self, Stream stream)
     cpdef _drop(self, Stream stream)
     @cython.locals(size=Py_ssize_t, limit=Py_ssize_t, number=longlong)
     cpdef bint send_answer(self, Stream stream, bytes block, bytes content) except -1
+    @cython.locals(size=Py_ssize_t, room=longlong)
+    cpdef Py_ssize_t send_some(self, Stream stream, data, bint end) except -1
+    cpdef acknowledge(self, Stream stream, long long octets)
+    cpdef _return_credit(self, long long octets)
+    @cython.locals(size=Py_ssize_t)
+    cpdef _frame(self, int kind, int flags, long long stream_id, bytes payload)

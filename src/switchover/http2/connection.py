@@ -9,28 +9,27 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from switchover.errors import LocalProtocolError, RemoteProtocolError
-from switchover.http.events import ContentReceived, Failed, MessageComplete, PeerClosed
+from switchover.http.events import Failed, PeerClosed
 from switchover.http.fields import Fields
 from switchover.http.messages import Request
 from switchover.http2.codes import ErrorCode
-from switchover.http2.engine import Engine, Stream, StreamFault
+from switchover.http2.engine import Engine, Stream
 from switchover.http2.events import (
-    ConnectionEvent,
     GoAway,
     SettingsReceived,
-    StreamEvent,
     StreamReset,
     WindowOpened,
 )
 from switchover.http2.frames import UNKNOWN, Message
 from switchover.http2.limits import Limits
+from switchover.http2.machine import Machine
 from switchover.http2.semantics import trailer_lines
 from switchover.http2.settings import PeerSettings, Settings
 
 __all__ = ["UNKNOWN", "Connection", "Message"]
 
 
-class Connection:
+class Connection(Machine):
     """One end of an HTTP/2 connection; use :class:`ServerConnection` or a client's twin.
 
     ``clock`` returns seconds from any start; floods and stalls are measured with it.
@@ -49,7 +48,7 @@ class Connection:
         self._engine = Engine(self, settings, limits, clock, client=client)
         self._limits = limits
         self._settings = settings
-        self._events: list[ConnectionEvent] = []
+        self._events = []
         self._ended = False
 
     # What the machine knows.
@@ -93,10 +92,6 @@ class Connection:
 
     # Octets in, events out.
 
-    def receive_data(self, data: bytes | bytearray | memoryview) -> None:
-        """Take octets from the peer."""
-        self._engine.receive(data)
-
     def receive_eof(self) -> None:
         """Learn that the peer sends no more; in HTTP/2 the connection is over then."""
         if self._ended:
@@ -113,21 +108,6 @@ class Connection:
             self._events.append(PeerClosed())
         self._engine.close()
 
-    def events_received(self) -> list[ConnectionEvent]:
-        """Return what has happened since the last call."""
-        events = self._events
-        if events:
-            self._events = []
-        return events
-
-    def data_to_send(self) -> list[bytes | memoryview]:
-        """Return what is to be written now, in order."""
-        return self._engine.data_to_send()
-
-    def close_expected(self) -> bool:
-        """Say whether to close the connection once everything has been written."""
-        return self._engine.closed
-
     # Verbs.
 
     def send_content(self, stream_id: int, data: bytes | memoryview, *, end: bool = False) -> int:
@@ -136,21 +116,7 @@ class Connection:
         The rest stays with the caller until :class:`WindowOpened`. With ``end`` the content
         is complete if all of it was taken. ``data`` must not change once given.
         """
-        stream = self._sendable(stream_id)
-        message: Message = stream.message
-        if message.to_send != UNKNOWN:
-            left = message.to_send - len(data)
-            # RFC 9110 §8.6: "a sender MUST NOT forward a message with a Content-Length header
-            # field value that is known to be incorrect".
-            if left < 0 or (end and left):
-                raise LocalProtocolError(
-                    f"content differs from the Content-Length by {abs(left)} octets",
-                    rule="RFC 9113 §8.1.1",
-                )
-        taken = self._engine.send_data(stream, data, end=end)
-        if message.to_send != UNKNOWN:
-            message.to_send -= taken
-        return taken
+        return self.send_some(stream_id, data, end)
 
     def send_end(self, stream_id: int, trailers: Fields | None = None) -> None:
         """Complete our side of a stream, with ``trailers`` if there are any."""
@@ -174,16 +140,6 @@ class Connection:
         stream = self._engine.streams.get(stream_id)
         if stream is not None:
             self._engine.reset(stream, code)
-
-    def acknowledge(self, stream_id: int, octets: int) -> None:
-        """Let the peer send as much again: ``octets`` of content have been consumed.
-
-        Until then they count against the windows, so that a peer is never ahead of its
-        reader by more than a window. Does nothing if the stream is gone.
-        """
-        stream = self._engine.streams.get(stream_id)
-        if stream is not None:
-            self._engine.acknowledge(stream, octets)
 
     def close(self, code: int = ErrorCode.NO_ERROR, reason: str = "") -> None:
         """End the connection at once: GOAWAY, and no stream goes on."""
@@ -210,53 +166,10 @@ class Connection:
             return since + self._limits.stall
         return None
 
-    def _sendable(self, stream_id: int) -> Stream:
-        stream = self._engine.streams.get(stream_id)
-        if stream is None or not stream.local_open:
-            raise LocalProtocolError(
-                f"nothing can be sent on stream {stream_id}: our side is closed",
-                rule="RFC 9113 §5.1",
-            )
-        if not stream.message.head_sent:
-            raise LocalProtocolError("content before the head", rule="RFC 9113 §8.1")
-        return stream
-
     def _last_processed(self) -> int:
         return 0 if self._engine.client else self._engine.highest
 
     # What the engine tells.
-
-    def headers_received(
-        self, stream: Stream, lines: list[tuple[bytes, bytes]] | None, *, end: bool
-    ) -> None:
-        """See :class:`~switchover.http2.engine.Receiver`."""
-        raise NotImplementedError
-
-    def data_received(self, stream: Stream, data: bytes, *, end: bool) -> None:
-        """See :class:`~switchover.http2.engine.Receiver`."""
-        message: Message = stream.message
-        if data:
-            message.received += len(data)
-            # RFC 9113 §8.1.1: malformed "if the value of the Content-Length header field does
-            # not equal the sum of the DATA frame payload lengths".
-            if 0 <= message.expected < message.received:
-                raise _wrong_length(message)
-            if self._wants_content(stream, len(data)):
-                self._events.append(StreamEvent(stream.id, ContentReceived(data)))
-            else:
-                self._engine.acknowledge(stream, len(data))
-        # A receiver of the content may have reset the stream.
-        if end and stream.id in self._engine.streams:
-            self._complete(stream, Fields.from_octets([]))
-
-    def _wants_content(self, stream: Stream, octets: int) -> bool:
-        return True
-
-    def _complete(self, stream: Stream, trailers: Fields) -> None:
-        message: Message = stream.message
-        if 0 <= message.expected != message.received:
-            raise _wrong_length(message)
-        self._events.append(StreamEvent(stream.id, MessageComplete(trailers)))
 
     def stream_reset(self, stream: Stream, code: int) -> None:
         """See :class:`~switchover.http2.engine.Receiver`."""
@@ -285,11 +198,3 @@ class Connection:
     def connection_failed(self, error: RemoteProtocolError, code: int) -> None:
         """See :class:`~switchover.http2.engine.Receiver`."""
         self._events.append(Failed(error))
-
-
-def _wrong_length(message: Message) -> StreamFault:
-    return StreamFault(
-        ErrorCode.PROTOCOL_ERROR,
-        f"content of {message.received} octets or more, {message.expected} announced",
-        "RFC 9113 §8.1.1",
-    )

@@ -1,20 +1,12 @@
 """The server's end of an HTTP/2 connection (RFC 9113, 7540 §3.2, 8441)."""
 
-# Longer than other files: what is remembered of requests and answers stands beside the code that
-# makes them, so that both can be seen to mean the same.
-
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from switchover.errors import LocalProtocolError
 from switchover.http.body import given_length
-from switchover.http.events import (
-    ContentReceived,
-    MessageComplete,
-    RequestReceived,
-    Switched,
-)
+from switchover.http.events import MessageComplete, RequestReceived, Switched
 from switchover.http.fields import Fields
 from switchover.http.messages import Request, Response
 from switchover.http2 import h2c
@@ -23,7 +15,9 @@ from switchover.http2.connection import UNKNOWN, Connection, Message
 from switchover.http2.engine import Stream, StreamFault
 from switchover.http2.events import StreamEvent
 from switchover.http2.limits import Limits
+from switchover.http2.machine import ServerMachine
 from switchover.http2.semantics import (
+    Lines,
     content_length,
     read_request,
     read_trailers,
@@ -37,21 +31,10 @@ __all__ = ["ServerConnection"]
 #: begun to speak HTTP/2: curl before 8 fails if more than 32 KiB arrive together with the 101.
 _WITHHELD = 65535 - 16384
 
-#: Requests, and answers, that are remembered because they may come again.
-_REMEMBERED = 32
-#: An answer whose field section takes more octets is not.
-_REMEMBERED_OCTETS = 512
-
-#: Methods whose answers have content, and no special meaning.
-_WITH_CONTENT = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-
-#: Status, octets of content and field lines of an answer.
-_Answer = tuple[int, int, tuple[tuple[bytes, bytes], ...]]
-
 _DRAIN = b"\0draining"[:8]
 
 
-class ServerConnection(Connection):
+class ServerConnection(Connection, ServerMachine):
     """The HTTP/2 machine of a server: requests in, responses out, many at once.
 
     ``date`` gives the value of Date, ``server_name`` is that of Server; without them the
@@ -73,17 +56,11 @@ class ServerConnection(Connection):
             limits=limits or Limits(),
             clock=clock,
         )
-        self._date = date
+        ServerMachine.__init__(self, date)
         self._server_name = None if server_name is None else server_name.encode("latin-1")
         self._draining = False
         # Streams whose response ended with its head, though its application goes on.
         self._silent: set[int] = set()
-        # Requests that have come before, by the identity of their lines, which are kept too.
-        self._requests: dict[int, tuple[list[tuple[bytes, bytes]], Request, int]] = {}
-        # Field sections of answers that have been sent before, as long as they mean the same.
-        self._answers: dict[_Answer, bytes] = {}
-        self._answers_date = ""
-        self._answers_changes = 0
         self._engine.start()
 
     @classmethod
@@ -118,15 +95,13 @@ class ServerConnection(Connection):
         stream = engine.adopt_stream()
         stream.message = Message(h2c.request_on_stream_1(request))
         events = connection._events
-        events.append(StreamEvent(1, RequestReceived(stream.message.request)))
         if content:
-            events.append(StreamEvent(1, ContentReceived(content)))
-        events.append(StreamEvent(1, MessageComplete()))
+            events.append(StreamEvent(1, RequestReceived(stream.message.request)))
+            events.append((1, content))
+            events.append(StreamEvent(1, MessageComplete()))
+        else:
+            events.append(stream)
         return connection
-
-    def close_expected(self) -> bool:
-        """Say whether to close the connection once everything has been written."""
-        return self._engine.closed or (self._engine.refusing and not self._engine.streams)
 
     # Responses.
 
@@ -158,14 +133,10 @@ class ServerConnection(Connection):
         """
         stream = self._unanswered(stream_id)
         message: Message = stream.message
+        if end and self.send_again(stream_id, response):
+            return len(response.content)
         status = response.status
-        key: _Answer | None = None
-        if end and response.content and message.request.method in _WITH_CONTENT:
-            key = self._answer_key(response)
-            block = self._answers.get(key)
-            if block and self._engine.send_answer(stream, block, response.content):
-                message.head_sent = True
-                return len(response.content)
+        key = self._answer_key(response) if end else None
         if status < 200 or (message.request.method == "CONNECT" and status < 300):
             raise LocalProtocolError(
                 f"{status} to {message.request.method} is no final response: see switch()"
@@ -195,22 +166,6 @@ class ServerConnection(Connection):
         self._engine.send_block(stream, block, end=False)
         message.to_send = length
         return self.send_content(stream_id, content, end=end) if content else 0
-
-    def _answer_key(self, response: Response) -> _Answer:
-        """Return what an answer is remembered by; forget those that mean something else now."""
-        date = "" if self._date is None else self._date()
-        changes = self._engine.encoder.changes
-        if changes != self._answers_changes or date != self._answers_date:
-            self._answers.clear()
-            self._answers_changes, self._answers_date = changes, date
-        return response.status, len(response.content), tuple(response.fields.raw)
-
-    def _remember(self, key: _Answer, block: bytes) -> None:
-        if len(block) > _REMEMBERED_OCTETS or self._engine.encoder.changes != self._answers_changes:
-            return
-        if len(self._answers) >= _REMEMBERED:
-            self._answers.clear()
-        self._answers[key] = block
 
     def _head(self, response: Response) -> list[tuple[bytes, bytes]]:
         lines = response_lines(response)
@@ -298,56 +253,13 @@ class ServerConnection(Connection):
 
     # What the engine tells.
 
-    def headers_received(
-        self, stream: Stream, lines: list[tuple[bytes, bytes]] | None, *, end: bool
-    ) -> None:
-        """See :class:`~switchover.http2.engine.Receiver`."""
+    def _not_a_request(self, stream: Stream, lines: Lines | None, *, end: bool) -> None:
         if stream.message is not None:
             self._trailers(stream, lines, end=end)
-        elif lines is None:
-            self._refuse_large(stream)
         else:
-            self._request(stream, lines, end=end)
+            self._refuse_large(stream)
 
-    def _request(self, stream: Stream, lines: list[tuple[bytes, bytes]], *, end: bool) -> None:
-        request, expected = self._read(lines)
-        if end and expected > 0:
-            raise StreamFault(
-                ErrorCode.PROTOCOL_ERROR,
-                f"no content, {expected} octets announced",
-                "RFC 9113 §8.1.1",
-            )
-        message = stream.message = Message(request)
-        message.expected = expected
-        self._events.append(StreamEvent(stream.id, RequestReceived(request)))
-        if end:
-            self._events.append(StreamEvent(stream.id, MessageComplete(Fields.from_octets([]))))
-
-    def _read(self, lines: list[tuple[bytes, bytes]]) -> tuple[Request, int]:
-        """Return a request of its own, and the octets of content it announces.
-
-        Lines that come again are not checked again.
-        """
-        if not self._engine.decoder.repeated:
-            return self._check(lines)
-        found = self._requests.get(id(lines))
-        if found is None or found[0] is not lines:
-            if len(self._requests) >= _REMEMBERED:
-                self._requests.clear()
-            found = self._requests[id(lines)] = (lines, *self._check(lines))
-        _, first, expected = found
-        request = Request(
-            first.method,
-            first.target,
-            Fields.from_octets(first.fields.raw.copy()),
-            "2",
-            first.scheme,
-            first.authority,
-            first.protocol,
-        )
-        return request, expected
-
-    def _check(self, lines: list[tuple[bytes, bytes]]) -> tuple[Request, int]:
+    def _check(self, lines: Lines) -> tuple[Request, int]:
         request = read_request(lines, extended_connect=self._settings.enable_connect_protocol)
         return request, UNKNOWN if request.method == "CONNECT" else content_length(request.fields)
 
@@ -379,11 +291,9 @@ class ServerConnection(Connection):
             )
         self._complete(stream, read_trailers(lines))
 
-    def _wants_content(self, stream: Stream, octets: int) -> bool:
+    def _wants_rest(self, stream: Stream, octets: int) -> bool:
         # A response that is complete needs no more of its request.
         message: Message = stream.message
-        if stream.local_open or message.tunnel:
-            return True
         # RFC 9113 §8.1: the server may ask to "abort transmission of a request without error
         # by sending a RST_STREAM with an error code of NO_ERROR". Some clients take that for a
         # failure, so a short rest is read instead.
