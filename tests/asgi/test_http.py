@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from switchover.asgi import handler
+from switchover.asgi import handler, http
+from switchover.asgi.http import response_fields
 from switchover.errors import Disconnected, LocalProtocolError
 
 pytestmark = pytest.mark.anyio
@@ -332,3 +333,42 @@ async def test_accidental_tunnel_is_refused(exchange_for: Any) -> None:
     await handler(sending(start(200), body(b"<html>")))(exchange)
     assert exchange.status == 501
     assert b"<html>" not in exchange.body
+
+
+# Headers that come again.
+
+
+HEADERS_AND_LINES: list[tuple[list[Any], list[tuple[bytes, bytes]]]] = [
+    ([(b"a", b"1")], [(b"a", b"1")]),
+    ([[b"a", b"1"]], [(b"a", b"1")]),
+    ([(b"a", memoryview(b"1").tobytes())], [(b"a", b"1")]),
+    ([(b"Transfer-Encoding", b"chunked"), (b"a", b"1")], [(b"a", b"1")]),
+    ([(b"set-cookie", b"a=1")], [(b"set-cookie", b"a=1")]),
+    ([(b"a", b"1" * 1000)], [(b"a", b"1" * 1000)]),
+    ([(b"upgrade", b"a/1")], [(b"upgrade", b"a/1"), (b"connection", b"upgrade")]),
+    ([], []),
+]
+
+
+@pytest.mark.parametrize(("headers", "lines"), HEADERS_AND_LINES)
+def test_headers_that_come_again_are_the_same_and_can_be_changed(
+    headers: list[Any], lines: list[tuple[bytes, bytes]]
+) -> None:
+    for _ in range(3):
+        fields = response_fields(headers)
+        assert fields.raw == lines
+        fields.add(b"b", b"2")
+
+
+def test_headers_that_are_not_valid_never_become_so() -> None:
+    for _ in range(3):
+        with pytest.raises(LocalProtocolError):
+            response_fields([(b"a", b"1\r\nb: 2")])
+
+
+def test_few_headers_are_remembered_and_none_for_one_client() -> None:
+    for number in range(1000):
+        response_fields([(b"etag", b"%d" % number)])
+        response_fields([(b"Set-Cookie", b"%d" % number)])
+    assert len(http._known) <= 64
+    assert not any(name.lower() == b"set-cookie" for key in http._known for name, _ in key)

@@ -12,8 +12,9 @@ content, and until then the application can still fail with an ordinary 500.
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Iterable
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from switchover.asgi.types import Application, HeaderList, Message, Scope
 from switchover.errors import Disconnected, LocalProtocolError
@@ -30,6 +31,9 @@ logger = logging.getLogger("switchover.asgi")
 
 _FAILED = "Internal Server Error: the application failed; the server's log says why.\n"
 _NO_ANSWER = "Internal Server Error: the application gave no answer.\n"
+
+
+_Lines = list[tuple[bytes, bytes]]
 
 
 class _State(Enum):
@@ -126,8 +130,18 @@ class HTTPCycle:
             return
         if kind == _BODY and state is _HELD and self._trailer_lines is None:
             data = message.get("body", b"")
+            if type(data) is not bytes:
+                data = bytes(data)
             more = message.get("more_body", False)
-            await self._send_head(data if type(data) is bytes else bytes(data), more=more)
+            start = self._start
+            status = start["status"]
+            if more or status == 101 or self._exchange.request.method == "CONNECT":
+                await self._send_head(data, more=more)
+                return
+            # As in _send_head, for most answers.
+            self._start, self._state = {}, _AT_START
+            lines, length_given = _checked(start.get("headers", ()))
+            await self._send_whole(status, lines.copy(), data, length_given=length_given)
             return
         if state is _State.DONE:
             # ASGI: after the last body message "any further messages on the channel will
@@ -203,11 +217,18 @@ class HTTPCycle:
             if data:
                 await self._exchange.send_content(data)
             return
+        await self._send_whole(status, fields.raw, data, length_given="content-length" in fields)
+
+    def _send_whole(
+        self, status: int, lines: _Lines, data: bytes, *, length_given: bool
+    ) -> Awaitable[None]:
+        """Send an answer whose only piece of content is ``data``."""
         self._state = _DONE
-        if "content-length" not in fields and status not in (204, 304):
+        if not length_given and status not in (204, 304):
             if data or self._exchange.request.method != "HEAD":
-                fields.add(b"content-length", b"%d" % len(data))
-        await self._exchange.send_response(Response(status, fields, content=data), end=True)
+                lines.append((b"content-length", b"%d" % len(data)))
+        response = Response(status, Fields.from_octets(lines), content=data)
+        return self._exchange.send_response(response, end=True)
 
     async def _switch(self, fields: Fields, data: bytes, *, more: bool) -> None:
         if self._channel is None:
@@ -298,11 +319,44 @@ def response_fields(headers: HeaderList) -> Fields:
     ``transfer-encoding`` is left out: ASGI leaves the framing to the server. Where
     ``upgrade`` is present without it, the connection option is added.
     """
+    return Fields.from_octets(_checked(headers)[0].copy())
+
+
+#: Headers that have been checked, as fields, and whether a length is among them: most
+#: applications send the same few again and again.
+_known: dict[tuple[Any, ...], tuple[_Lines, bool]] = {}
+_MAX_KNOWN = 64
+#: Longer ones are not remembered, and neither is what is meant for one client alone.
+_MAX_OCTETS = 512
+
+
+def _checked(headers: HeaderList) -> tuple[_Lines, bool]:
+    """Return the lines that :func:`response_fields` makes, and whether they have a length.
+
+    The list is not to be changed.
+    """
+    key: tuple[Any, ...] = tuple(headers)
+    try:
+        known = _known.get(key)
+    except TypeError:  # lists in the place of pairs: they cannot be compared so
+        return _check(key)
+    if known is None:
+        known = _check(key)
+        lines = known[0]
+        size = sum([len(name) + len(value) for name, value in lines])
+        if size <= _MAX_OCTETS and all([name.lower() != b"set-cookie" for name, _ in lines]):
+            if len(_known) >= _MAX_KNOWN:
+                _known.clear()
+            _known[key] = known
+    return known
+
+
+def _check(headers: Iterable[Any]) -> tuple[_Lines, bool]:
     fields = Fields([line for line in headers if line[0].lower() != b"transfer-encoding"])
     if "upgrade" in fields and "upgrade" not in fields.connection_options:
         # RFC 9110 §7.8: "A sender of Upgrade MUST also send an "Upgrade" connection option"
         fields.add(b"connection", b"upgrade")
-    return fields
+    return fields.raw, "content-length" in fields
 
 
 def illegal_message(kind: str, when: str, legal: tuple[str, ...]) -> LocalProtocolError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -20,6 +21,8 @@ __all__ = ["http_scope", "websocket_scope"]
 #: 2.4: ``send`` raises ``OSError`` once the client has left; 2.5: ``reason`` in
 #: ``websocket.disconnect``.
 SPEC_VERSION = "2.5"
+
+_Peer = tuple[tuple[str, int] | None, tuple[str, int | None] | None, Mapping[str, Any] | None]
 
 _TLS_VERSIONS = {
     "TLSv1": 0x0301,
@@ -46,9 +49,9 @@ def http_scope(
     """Return the scope of an ordinary request."""
     request = exchange.request
     path, raw_path, query = _target(request, root_path)
-    facts = exchange.facts
-    if facts.tls is not None:
-        extensions["tls"] = _tls(facts.tls)
+    client, server, tls = _peer(exchange.facts)
+    if tls is not None:
+        extensions["tls"] = _tls(tls)
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": SPEC_VERSION},
@@ -60,8 +63,8 @@ def http_scope(
         "query_string": query,
         "root_path": root_path,
         "headers": _headers(request, underscore_names=underscore_names),
-        "client": _client(facts),
-        "server": _server(facts),
+        "client": client,
+        "server": server,
         "extensions": extensions,
     }
 
@@ -72,10 +75,10 @@ def websocket_scope(
     """Return the scope of a WebSocket opening handshake that has been found valid."""
     request = exchange.request
     path, raw_path, query = _target(request, root_path)
-    facts = exchange.facts
+    client, server, tls = _peer(exchange.facts)
     extensions: dict[str, Any] = {"websocket.http.response": {}}
-    if facts.tls is not None:
-        extensions["tls"] = _tls(facts.tls)
+    if tls is not None:
+        extensions["tls"] = _tls(tls)
     return {
         "type": "websocket",
         "asgi": {"version": "3.0", "spec_version": SPEC_VERSION},
@@ -86,8 +89,8 @@ def websocket_scope(
         "query_string": query,
         "root_path": root_path,
         "headers": _headers(request, underscore_names=underscore_names),
-        "client": _client(facts),
-        "server": _server(facts),
+        "client": client,
+        "server": server,
         "subprotocols": request.fields.members("Sec-WebSocket-Protocol"),
         "extensions": extensions,
     }
@@ -95,9 +98,17 @@ def websocket_scope(
 
 def _target(request: Request, root_path: str) -> tuple[str, bytes, bytes]:
     """Return ``path``, ``raw_path`` and ``query_string``."""
-    raw, _, query = request.target.partition("?")
-    if raw[:1] != "/":
-        raw, query = request.path, request.query
+    target = request.target
+    if target[:1] == "/":
+        if len(target) <= _REMEMBERED_OCTETS:
+            return _split_again(target, root_path)
+        return _split(target, root_path)
+    raw, query = request.path, request.query
+    return _split(f"{raw}?{query}" if query else raw, root_path)
+
+
+def _split(target: str, root_path: str) -> tuple[str, bytes, bytes]:
+    raw, _, query = target.partition("?")
     # ASGI: path is "with percent-encoded sequences and UTF-8 byte sequences decoded into
     # characters"; what is not UTF-8 becomes U+FFFD, and stands unchanged in raw_path.
     path = unquote(raw) if "%" in raw else raw
@@ -107,18 +118,35 @@ def _target(request: Request, root_path: str) -> tuple[str, bytes, bytes]:
     return path, raw.encode("latin-1", "replace"), query.encode("latin-1")
 
 
+# Clients ask for the same few short targets again and again.
+_REMEMBERED_OCTETS = 128
+_split_again = lru_cache(maxsize=256)(_split)
+
+
 def _headers(request: Request, *, underscore_names: bool) -> list[tuple[bytes, bytes]]:
+    headers = request.fields.raw
+    if request.version == "2" and _can_stay(headers):
+        return _with_host(headers.copy(), request)
     common = LOWER_NAMES.get
     # RFC 9110 §17.10: applications that turn names into variables (CGI, WSGI, Django) map
     # "X_Forwarded_For" and "X-Forwarded-For" to one and the same.
     headers = [
         (common(name) or name.lower(), value)
-        for name, value in request.fields.raw
+        for name, value in headers
         if underscore_names or b"_" not in name
     ]
     if request.version == "2" or request.target[:1] not in ("/", "*"):
         return _with_host(headers, request)
     return headers
+
+
+def _can_stay(lines: list[tuple[bytes, bytes]]) -> bool:
+    """Whether names are as an application gets them; those of HTTP/2 mostly are."""
+    for line in lines:
+        name = line[0]
+        if b"_" in name or not name.islower():
+            return False
+    return True
 
 
 def _with_host(headers: list[tuple[bytes, bytes]], request: Request) -> list[tuple[bytes, bytes]]:
@@ -137,13 +165,19 @@ def _with_host(headers: list[tuple[bytes, bytes]], request: Request) -> list[tup
     return [host, *rest]
 
 
-def _client(facts: PeerFacts) -> tuple[str, int] | None:
-    name = facts.peername
+def _peer(facts: PeerFacts) -> _Peer:
+    """Return the scope's ``client`` and ``server``, and what is known of TLS."""
+    peer: _Peer | None = facts.told
+    if peer is None:
+        peer = facts.told = _client(facts.peername), _server(facts.sockname), facts.tls
+    return peer
+
+
+def _client(name: Any) -> tuple[str, int] | None:
     return (name[0], name[1]) if isinstance(name, tuple) else None
 
 
-def _server(facts: PeerFacts) -> tuple[str, int | None] | None:
-    name = facts.sockname
+def _server(name: Any) -> tuple[str, int | None] | None:
     if isinstance(name, tuple):
         return name[0], name[1]
     if isinstance(name, str) and name:

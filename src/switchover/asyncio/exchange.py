@@ -29,7 +29,7 @@ class PeerFacts:
     ``("HTTP/1.1", "TLS", "HTTP/1.1")``.
     """
 
-    __slots__ = ("_peername", "_sockname", "_tls", "_transport", "chain")
+    __slots__ = ("_peername", "_sockname", "_tls", "_transport", "chain", "told")
 
     def __init__(
         self,
@@ -41,6 +41,8 @@ class PeerFacts:
         self._peername: Any = _UNREAD
         self._sockname: Any = _UNREAD
         self._tls: Any = _UNREAD
+        #: What an application's interface has made of them, for the next request.
+        self.told: Any = None
 
     @property
     def peername(self) -> Any:
