@@ -27,6 +27,7 @@ SOURCES = {
     "switchover.websocket._framing_c": "src/switchover/websocket/_framing.py",
     "switchover.asyncio._http1_carrier_c": "src/switchover/asyncio/_http1_carrier.py",
     "switchover.asyncio._http2_carrier_c": "src/switchover/asyncio/_http2_carrier.py",
+    "switchover.asyncio._http2_stream_c": "src/switchover/asyncio/_http2_stream.py",
     "switchover.asyncio._tls_records_c": "src/switchover/asyncio/_tls_records.py",
     "switchover.asyncio._wire_c": "src/switchover/asyncio/_wire.py",
     "switchover.asyncio._awaitables": "src/switchover/asyncio/_awaitables.pyx",

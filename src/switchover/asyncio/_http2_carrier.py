@@ -152,6 +152,10 @@ class Carrier:
     def _events_met(self) -> None:
         """All that has come so far has been met."""
 
+    def forget(self, stream_id: int) -> None:
+        """The stream needs nothing more."""
+        raise NotImplementedError
+
     # Octets out.
 
     def send_soon(self, octets: int = 0) -> None:

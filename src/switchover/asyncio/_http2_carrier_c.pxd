@@ -29,6 +29,7 @@ cdef class Carrier:
     cpdef _on_content(self, long long stream_id, bytes data)
     cpdef _on_message_content(self, stream_id, bytes data)
     cpdef _events_met(self)
+    cpdef forget(self, stream_id)
     cpdef send_soon(self, Py_ssize_t octets=*)
     cdef bint _alone(self) except -1
     @cython.locals(machine=CompiledMachine, data=list)

@@ -8,16 +8,24 @@ the backpressure of TCP.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from switchover.asyncio.deadlines import Deadline, Deadlines
-from switchover.asyncio.flow import feed
+from switchover.asyncio.deadlines import Deadlines
 from switchover.errors import TunnelBroken
 from switchover.http2.codes import ErrorCode, describe
-from switchover.http2.connection import Connection
+from switchover.http2.machine import COMPILED as _MACHINE_COMPILED
 
-__all__ = ["StreamOwner", "StreamTransport", "reset_error"]
+if TYPE_CHECKING or not _MACHINE_COMPILED:
+    # The compiled one calls the machine in C, so it needs the compiled machine.
+    from switchover.asyncio._http2_stream import StreamCarrier
+else:
+    try:
+        from switchover.asyncio._http2_stream_c import StreamCarrier
+    except ImportError:
+        from switchover.asyncio._http2_stream import StreamCarrier
+
+__all__ = ["StreamTransport", "reset_error"]
 
 _HIGH_MARK = 64 * 1024
 #: What a peer may still send, and how long, after we have closed: then the stream is reset.
@@ -25,68 +33,18 @@ _LINGER_OCTETS = 64 * 1024
 _LINGER_SECONDS = 10.0
 
 
-class StreamOwner(Protocol):
-    """The driver of the connection a stream belongs to."""
-
-    @property
-    def machine(self) -> Connection:
-        """The HTTP/2 machine."""
-
-    @property
-    def transport(self) -> asyncio.Transport:
-        """The transport under the connection."""
-
-    @property
-    def congested(self) -> bool:
-        """Whether the transport under the connection has more to write than it should."""
-
-    def send_soon(self, octets: int = 0) -> None:
-        """Write what the machine has ready, at the end of this round of the loop.
-
-        ``octets`` of content are new in it.
-        """
-
-    def forget(self, stream_id: int) -> None:
-        """The stream needs nothing more."""
+# asyncio's own would not lie in memory beside the compiled half; uvloop's transports do not derive
+# from it either.
+if TYPE_CHECKING:
+    _Transport = asyncio.Transport
+else:
+    _Transport = object
 
 
-class StreamTransport(asyncio.Transport):
-    """One stream; ``stream_id`` is its number on the connection of ``owner``."""
-
-    def __init__(self, owner: StreamOwner, stream_id: int, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__()
-        self.stream_id = stream_id
-        self._owner = owner
-        self._loop = loop
-        self._protocol: asyncio.BaseProtocol | None = None
-        # Received and not delivered: bounded by the stream's window, for it is not acknowledged.
-        self._received: list[bytes] = []
-        self._eof_received = False
-        self._eof_delivered = False
-        self._paused = False
-        # Not sent yet.
-        self._output: list[bytes | memoryview] = []
-        self._output_size = 0
-        self._eof_wanted = False
-        self._eof_sent = False
-        self._high = _HIGH_MARK
-        self._low = _HIGH_MARK // 4
-        self._writing_paused = False
-        self._closing = False
-        self._lost = False
-        self._lingering = 0
-        self._deadline: Deadline | None = None
+class StreamTransport(StreamCarrier, _Transport):
+    """One stream; ``stream_id`` is its number on the connection of ``owner``, its driver."""
 
     # What the driver tells.
-
-    def receive(self, data: bytes) -> None:
-        """Take octets of the stream."""
-        if self._closing:
-            self._discard(len(data))
-        elif self._paused or self._protocol is None or self._received:
-            self._received.append(data)
-        else:
-            self._deliver(data)
 
     def receive_eof(self) -> None:
         """Take the end of the peer's data."""
@@ -107,11 +65,6 @@ class StreamTransport(asyncio.Transport):
         self._output_size = 0
         self._end(error)
         self._over()
-
-    def _deliver(self, data: bytes) -> None:
-        assert self._protocol is not None
-        self._owner.machine.acknowledge(self.stream_id, len(data))
-        feed(self._protocol, data)
 
     def _deliver_eof(self) -> None:
         if self._eof_delivered or self._lost:
@@ -142,6 +95,7 @@ class StreamTransport(asyncio.Transport):
         """Deliver to ``protocol`` from now on; what has arrived before, first."""
         first = self._protocol is None
         self._protocol = protocol
+        self._buffered = not isinstance(protocol, asyncio.Protocol)
         if first and (self._received or self._eof_received):
             # Not now: the protocol is to be told of its transport before.
             self._loop.call_soon(self._catch_up)
@@ -149,7 +103,8 @@ class StreamTransport(asyncio.Transport):
     def get_protocol(self) -> asyncio.BaseProtocol:
         """Return the protocol."""
         assert self._protocol is not None
-        return self._protocol
+        found: asyncio.BaseProtocol = self._protocol
+        return found
 
     def is_closing(self) -> bool:
         """Whether the stream is closed, or being closed."""
@@ -178,19 +133,6 @@ class StreamTransport(asyncio.Transport):
 
     # asyncio.WriteTransport.
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send ``data`` as far as the windows allow; keep the rest."""
-        if self._eof_wanted or self._lost or self._eof_sent or not data:
-            return
-        # What may change behind our back is copied.
-        self._output.append(data if isinstance(data, bytes) else bytes(data))
-        self._output_size += len(data)
-        self._send()
-
-    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
-        """Send several pieces as one."""
-        self.write(b"".join(list_of_data))
-
     def write_eof(self) -> None:
         """Send END_STREAM behind what has been written."""
         if not self._eof_wanted:
@@ -216,35 +158,6 @@ class StreamTransport(asyncio.Transport):
         self._high = high
         self._low = high // 4 if low is None else low
         self._update_marks()
-
-    def _send(self) -> None:
-        machine = self._owner.machine
-        while self._output and not self._owner.congested:
-            data = self._output[0]
-            taken = machine.send_content(self.stream_id, data)
-            self._output_size -= taken
-            self._owner.send_soon(taken)
-            if taken < len(data):
-                self._output[0] = memoryview(data)[taken:]
-                break
-            del self._output[0]
-        if self._eof_wanted and not self._output and not self._eof_sent:
-            self._eof_sent = True
-            machine.send_end(self.stream_id)
-            if self._closing:
-                self._finish()
-        self._owner.send_soon()
-        self._update_marks()
-
-    def _update_marks(self) -> None:
-        if self._lost or self._protocol is None:
-            return
-        if not self._writing_paused and self._output_size > self._high:
-            self._writing_paused = True
-            self._protocol.pause_writing()
-        elif self._writing_paused and self._output_size <= self._low:
-            self._writing_paused = False
-            self._protocol.resume_writing()
 
     # The end.
 
