@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import anyio
 import pytest
 
 from switchover.asyncio.websocket import WebSocket, WebSocketSettings
@@ -110,6 +111,28 @@ async def test_cancelled_while_waiting() -> None:
             await task
         await near.send("still here")
         assert await anext(far) == "still here"
+
+
+async def test_scopes_of_anyio_know_their_own_cancellation() -> None:
+    """``move_on_after`` ends where it should: the message of the cancellation arrives."""
+    async with pair() as (far, near):
+        with anyio.move_on_after(0.01) as scope:
+            await anext(far)
+        assert scope.cancelled_caught
+        with anyio.move_on_after(0.01) as scope:
+            await far.recv()
+        assert scope.cancelled_caught
+        async with anyio.create_task_group() as group:
+            group.start_soon(near.send, "from a group")
+            group.start_soon(far.__anext__)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        async with anyio.create_task_group() as group:
+            group.start_soon(far.__anext__)
+            await asyncio.sleep(0)
+            group.cancel_scope.cancel()
+        await near.send("at last")
+        assert await anext(far) == "at last"
 
 
 async def test_a_message_in_pieces_is_put_together() -> None:

@@ -95,6 +95,11 @@ class Box:
         self.paper = Paper()
         self.wire._attach(self.paper, asyncio.get_running_loop())
 
+    def attach(self, transport: Any) -> None:
+        """Work on ``transport``, with the outputs behind us before which nobody asks for it."""
+        self.wire._attach(transport, asyncio.get_running_loop())
+        self.wire._fd = -2
+
 
 @pytest.fixture(params=_builds)
 def module(request: pytest.FixtureRequest) -> Any:
@@ -298,7 +303,7 @@ async def test_sent_directly_and_the_rest_through_the_transport(
         far.setblocking(False)
         box = Box(module)
         transport = Plain(near)
-        box.wire._attach(transport, asyncio.get_running_loop())
+        box.attach(transport)
         box.wire._in_wake = True  # so that all goes out at once
         sent = b""
         for number, size in enumerate(sizes):
@@ -337,13 +342,13 @@ async def test_a_broken_socket_is_the_transports_affair(module: Any, plain: None
         far.close()
         box = Box(module)
         transport = Plain(near)
-        box.wire._attach(transport, asyncio.get_running_loop())
+        box.attach(transport)
         box.machine.send_text("x")
         box.wire.flush()
         assert transport.written == [b"\x81\x01x"]
         box = Box(module)
         transport = Plain(near)
-        box.wire._attach(transport, asyncio.get_running_loop())
+        box.attach(transport)
         box.machine.send_binary(b"x" * 20_000)
         box.wire.flush()
         assert len(b"".join(transport.written)) == 20_004
@@ -351,7 +356,28 @@ async def test_a_broken_socket_is_the_transports_affair(module: Any, plain: None
 
 async def test_other_transports_are_written_to(module: Any) -> None:
     """TLS, HTTP/2 streams, proxies: whatever is not known to be plain."""
-    assert Box(module).wire._fd == -1
+    box = Box(module)
+    for number in range(5):
+        box.wire.send_nowait(str(number))
+        box.wire.flush()
+    assert box.wire._fd == -1
+    assert box.paper.written == [b"\x81\x01%d" % number for number in range(5)]
+
+
+async def test_the_socket_is_asked_for_only_when_there_is_traffic(module: Any, plain: None) -> None:
+    """Issue 3: an idle connection keeps no object for it; who says three things and more does."""
+    near, far = socket.socketpair()
+    with near, far:
+        box = Box(module)
+        transport = Plain(near)
+        box.wire._attach(transport, asyncio.get_running_loop())
+        for number in range(5):
+            box.wire.send_nowait(str(number))
+            box.wire.flush()
+            transport.buffered = 0
+        assert box.wire._fd == near.fileno()
+        assert transport.written == [b"\x81\x010", b"\x81\x011"]
+        assert far.recv(100) == b"\x81\x012\x81\x013\x81\x014"
 
 
 # Waiting

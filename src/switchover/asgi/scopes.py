@@ -130,14 +130,42 @@ def _headers(request: Request, *, underscore_names: bool) -> list[tuple[bytes, b
     common = LOWER_NAMES.get
     # RFC 9110 §17.10: applications that turn names into variables (CGI, WSGI, Django) map
     # "X_Forwarded_For" and "X-Forwarded-For" to one and the same.
+    usual = _USUAL_LINES.get
     headers = [
-        (common(name) or name.lower(), value)
-        for name, value in headers
-        if underscore_names or b"_" not in name
+        usual(line) or (common(line[0]) or line[0].lower(), line[1])
+        for line in headers
+        if underscore_names or b"_" not in line[0]
     ]
     if request.version == "2" or request.target[:1] not in ("/", "*"):
         return _with_host(headers, request)
     return headers
+
+
+def _usual_lines() -> dict[tuple[bytes, bytes], tuple[bytes, bytes]]:
+    lines = [
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Connection", "keep-alive, Upgrade"),
+        ("Connection", "keep-alive"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits"),
+        ("Accept", "*/*"),
+        ("Accept-Encoding", "gzip, deflate, br"),
+        ("Accept-Encoding", "gzip, deflate, br, zstd"),
+        ("Cache-Control", "no-cache"),
+        ("Pragma", "no-cache"),
+    ]
+    found = {}
+    for name, value in lines:
+        lowered = (name.lower().encode(), value.encode())
+        for spelling in (name, name.lower()):
+            found[spelling.encode(), value.encode()] = lowered
+    return found
+
+
+# Lines of nearly every opening handshake: a WebSocket that idles keeps its scope, and has no
+# need of its own copy of them.
+_USUAL_LINES = _usual_lines()
 
 
 def _can_stay(lines: list[tuple[bytes, bytes]]) -> bool:
@@ -179,10 +207,16 @@ def _client(name: Any) -> tuple[str, int] | None:
 
 def _server(name: Any) -> tuple[str, int | None] | None:
     if isinstance(name, tuple):
-        return name[0], name[1]
+        return _shared_address(name[0], name[1])
     if isinstance(name, str) and name:
         return name, None  # ASGI: the path of a Unix socket, with None for the port
     return None
+
+
+# A server has few addresses, and each connection would keep its own copy.
+@lru_cache(maxsize=64)
+def _shared_address(host: str, port: int) -> tuple[str, int | None]:
+    return host, port
 
 
 def _tls(tls: Mapping[str, Any]) -> TLSExtension:

@@ -25,7 +25,7 @@ from switchover.http.messages import Response
 from switchover.websocket.close_codes import CloseCode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from switchover.asyncio.exchange import Exchange
     from switchover.asyncio.websocket import WebSocket
@@ -104,21 +104,22 @@ class WebSocketCycle:
 
     # What the application calls.
 
-    async def receive(self) -> Message:
+    def receive(self) -> Awaitable[Message]:
         """Return ``websocket.connect``, messages, and at last ``websocket.disconnect``."""
         ws = self._ws
         if ws is not None:
-            # As WebSocket.recv() does it, with no coroutine of its own for each message, and
-            # with no exception for the end.
-            data = ws._take()
-            while data is None:
-                if not ws._machine._receiving:
-                    return self._disconnected(ws)
-                await ws._wait()
-                data = ws._take()
-            if type(data) is str:
-                return {"type": "websocket.receive", "text": data}
-            return {"type": "websocket.receive", "bytes": data}
+            # No coroutine of ours for each message, and no exception for the end.
+            event: Awaitable[Message] = ws.receive_for(self)
+            return event
+        return self._receive_before()
+
+    def received(self, data: str | bytes) -> Message:
+        """Return the event for a message."""
+        if type(data) is str:
+            return {"type": "websocket.receive", "text": data}
+        return {"type": "websocket.receive", "bytes": data}
+
+    async def _receive_before(self) -> Message:
         if not self._connected:
             self._connected = True
             return {"type": "websocket.connect"}
@@ -126,8 +127,10 @@ class WebSocketCycle:
             await self._exchange.wait_disconnected()
         return {"type": "websocket.disconnect", "code": 1006, "reason": ""}
 
-    def _disconnected(self, ws: WebSocket) -> Message:
+    def ended(self) -> Message:
+        """Return the event for the end of the connection."""
         self._state = _State.CLOSED
+        ws: WebSocket = self._ws
         code = ws.close_code
         return {
             "type": "websocket.disconnect",

@@ -62,4 +62,4 @@ class WebSocketOptions:
         )
         # Without the opening handshake, which the application has in its scope: an idle
         # connection keeps no second copy of it.
-        return WebSocket(machine, settings=self._settings, on_close=exchange.server.dismiss)
+        return WebSocket(machine, settings=self._settings, owner=exchange.server)

@@ -33,6 +33,7 @@ cdef class Awaitable:
 
     cdef PlainWire _wire
     cdef object _message
+    cdef object _receiver  # gives a message, or the end of them, its form
     cdef object _rest  # the coroutine that goes on with what takes longer
     cdef bint _sending, _begun, _over
 
@@ -56,12 +57,15 @@ cdef class Awaitable:
             return self._go_on()
         message = self._wire._take()
         if message is None:
+            if self._receiver is not None and not self._wire._machine._receiving:
+                self._over = True
+                return self._receiver.ended()
             return self._waiter()
         if type(message) is Fragment:
             self._rest = self._wire._whole(message)
             return self._go_on()
         self._over = True
-        return message
+        return message if self._receiver is None else self._receiver.received(message)
 
     cdef object _waiter(self):
         cdef Waiter waiter
@@ -77,7 +81,26 @@ cdef class Awaitable:
             return self._rest.send(None)
         except StopIteration as stop:
             self._over = True
+            if self._receiver is not None:
+                return self._receiver.received(stop.value)
             return stop.value
+
+    # What inspect.getcoroutinestate() asks.
+
+    @property
+    def cr_running(self):
+        """It is not looked at while it runs."""
+        return False
+
+    @property
+    def cr_suspended(self):
+        """Whether it has begun to wait."""
+        return self._begun and not self._over
+
+    @property
+    def cr_frame(self):
+        """There is none."""
+        return None
 
     def __await__(self):
         return self
@@ -128,6 +151,16 @@ cdef class Wire(PlainWire):
     def __anext__(self):
         cdef Awaitable awaitable = Awaitable.__new__(Awaitable)
         awaitable._wire = self
+        return awaitable
+
+    def receive_for(self, receiver):
+        """Return what awaits the next message and returns ``receiver.received(message)``.
+
+        When there are no more it returns ``receiver.ended()``.
+        """
+        cdef Awaitable awaitable = Awaitable.__new__(Awaitable)
+        awaitable._wire = self
+        awaitable._receiver = receiver
         return awaitable
 
     def send(self, message):

@@ -225,6 +225,11 @@ class HTTP1Carrier:
         return self._facts
 
     @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of the connection."""
+        return self._loop
+
+    @property
     def machine(self) -> ServerConnection:
         """The machine that this driver drives."""
         return self._machine

@@ -40,6 +40,8 @@ _JOINED = 8192
 _VECTOR = 16
 #: The buffer that all connections of a loop read through. Larger ones fall out of the cache.
 _SHARED = 65536
+#: For the first outputs there is no need to know the socket: so many, and one.
+_ASKED_LATER = -4
 #: What a queued message counts for besides its length.
 _OVERHEAD = 64
 
@@ -76,6 +78,7 @@ class Waiter:
         "_context",
         "_done",
         "_loop",
+        "_message",
     )
 
     def __init__(self, loop: Any) -> None:
@@ -83,6 +86,7 @@ class Waiter:
         self._asyncio_future_blocking = False
         self._callback: Any = None
         self._context: Context | None = None
+        self._message: Any = None
         self._cancelled = False
         self._done = True
         self._busy = False
@@ -149,6 +153,7 @@ class Waiter:
         if self._done:
             return False
         self._cancelled = True
+        self._message = msg
         self.wake(False)
         return True
 
@@ -164,7 +169,8 @@ class Waiter:
         """Raise if the wait has been cancelled; the task asks when it is resumed."""
         self._busy = False
         if self._cancelled:
-            raise CancelledError
+            # Scopes know their own cancellation by its message: anyio's do.
+            raise CancelledError() if self._message is None else CancelledError(self._message)
 
 
 class Wire:
@@ -212,7 +218,7 @@ class Wire:
         self._reading_paused = False
         self._waiter: Waiter | None = None
         # Writing.
-        self._fd = -1  # -1: through the transport
+        self._fd = -1  # -1: through the transport; less: not asked yet
         self._write_queued = True  # the transport may have something queued
         self._writing_paused = False
         self._flush_scheduled = False
@@ -231,6 +237,9 @@ class Wire:
     def _closed_error(self) -> Exception:
         raise NotImplementedError
 
+    def _settled(self) -> None:
+        """Let go of what only the beginning needs: a task waits for the first time."""
+
     def _attach(self, transport: Any, loop: Any) -> None:
         """Work on ``transport`` from now on."""
         self._transport = transport
@@ -238,7 +247,7 @@ class Wire:
         self._shared = shared = _shared_buffer(loop)
         self._shared_octets = shared.obj
         self._write_queued = True
-        self._fd = _plain_socket(transport)
+        self._fd = _ASKED_LATER
 
     # Reading: asyncio.BufferedProtocol.
 
@@ -349,6 +358,7 @@ class Wire:
             raise RuntimeError("messages of this connection go to on_message")
         if self._waiter is None:
             self._waiter = Waiter(self._loop)
+            self._settled()
         return self._waiter.rearm()
 
     async def __anext__(self) -> str | bytes:
@@ -372,6 +382,18 @@ class Wire:
             await self._wait()
             message = self._take()
         return message if type(message) is not Fragment else await self._whole(message)
+
+    async def receive_for(self, receiver: Any) -> Any:
+        """Return ``receiver.received()`` of the next message; ``receiver.ended()`` at the end."""
+        message = self._take()
+        while message is None:
+            if not self._machine._receiving:
+                return receiver.ended()
+            await self._wait()
+            message = self._take()
+        if type(message) is Fragment:
+            message = await self._whole(message)
+        return receiver.received(message)
 
     async def send(self, message: Any) -> None:
         """Send a message; waits only while the transport's buffer is over its high mark.
@@ -469,6 +491,11 @@ class Wire:
         out = machine._out
         machine._out = []
         machine._out_size = 0
+        if self._fd < -1:
+            # Asking makes an object that stays; who says two things and waits needs none.
+            self._fd += 1
+            if self._fd == -1:
+                self._fd = _plain_socket(transport)
         if self._write_queued and self._fd >= 0:
             self._write_queued = transport.get_write_buffer_size() != 0
         if len(out) == 1:

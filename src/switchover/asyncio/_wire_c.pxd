@@ -4,6 +4,7 @@ import cython
 from switchover.websocket._framing_c cimport Framing as CompiledFraming
 
 cdef Py_ssize_t _MUCH, _JOINED, _VECTOR, _OVERHEAD
+cdef int _ASKED_LATER
 
 cdef Py_ssize_t _cost(object message) except -1
 
@@ -11,7 +12,7 @@ cdef Py_ssize_t _cost(object message) except -1
 cdef class Waiter:
     cdef public bint _asyncio_future_blocking
     cdef bint _busy, _cancelled, _done
-    cdef object _callback, _context, _loop
+    cdef object _callback, _context, _loop, _message
 
     cpdef Waiter rearm(self)
     cpdef wake(self, bint at_once)

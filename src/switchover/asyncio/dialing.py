@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
+from switchover.asyncio.flow import send_at_once
 from switchover.asyncio.proxies import Proxy, open_through, proxies_for
-from switchover.asyncio.tls import client_context
+from switchover.asyncio.tls import ClientTLS, client_context, connect_inside
 from switchover.errors import DeadlineExceeded
 from switchover.http.uri import URL
 
@@ -65,18 +66,25 @@ async def open_connection(
 
     Raises :class:`OSError`, :class:`ssl.SSLError` or :class:`ssl.CertificateError`.
     """
-    loop = asyncio.get_running_loop()
-    keywords: dict[str, Any] = {}
+    tls = None
     if url.secure:
-        keywords["ssl"] = route.ssl or default_context()
-        keywords["server_hostname"] = route.server_hostname or url.host
+        tls = ClientTLS(route.ssl or default_context(), route.server_hostname or url.host)
     proxies = proxies_for(url, route.proxy)
     if proxies:
-        return await open_through(proxies, url, factory, keywords)
+        return await open_through(proxies, url, factory, tls)
+    return await connect_inside(tls, factory, lambda made: _connect(url, route, made))
+
+
+async def _connect(
+    url: URL, route: Route, factory: Callable[[], asyncio.BaseProtocol]
+) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
+    loop = asyncio.get_running_loop()
+    keywords: dict[str, Any] = {}
     if route.path is not None:
-        return await loop.create_unix_connection(factory, os.fspath(route.path), **keywords)
+        return await loop.create_unix_connection(factory, os.fspath(route.path))
     if route.sock is not None:
-        return await loop.create_connection(factory, sock=route.sock, **keywords)
+        send_at_once(route.sock)
+        return await loop.create_connection(factory, sock=route.sock)
     if isinstance(loop, asyncio.BaseEventLoop) and not _is_address(url.host):
         keywords["happy_eyeballs_delay"] = 0.25  # uvloop tries one address after the other
     if route.local_address is not None:

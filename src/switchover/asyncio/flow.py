@@ -24,6 +24,7 @@ __all__ = [
     "plain_socket",
     "receive_buffer",
     "reset_on_close",
+    "send_at_once",
 ]
 
 
@@ -145,3 +146,14 @@ def plain_socket(transport: Any) -> int:
         return -1
     sock = transport.get_extra_info("socket")
     return -1 if sock is None else int(sock.fileno())
+
+
+def send_at_once(sock: socket.socket) -> None:
+    """Turn Nagle's algorithm off, which holds the rest of a message back for an acknowledgement.
+
+    Event loops do so for TCP sockets whose ``proto`` says so; that of a socket made with two
+    arguments says nothing. What a listening socket is set to, those it accepts inherit.
+    """
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from switchover.asyncio.exchange import Exchange, PeerFacts
+from switchover.asyncio.exchange import Exchange, Handler, PeerFacts
 from switchover.errors import Disconnected, LocalProtocolError
 from switchover.http.fields import Fields
 from switchover.http.messages import Request, Response
@@ -32,6 +32,7 @@ class HTTP1Exchange(Exchange):
         "_content_octets",
         "_driver",
         "_left",
+        "_task",
         "_waiter",
         "offer",
         "request",
@@ -54,6 +55,7 @@ class HTTP1Exchange(Exchange):
         self._content_complete = False
         self._left = False
         self._waiter: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None  # the handler's
 
     @property
     def server(self) -> Server:
@@ -175,6 +177,19 @@ class HTTP1Exchange(Exchange):
         self.response_status = response.status
         self._driver.switch_to(successor)
 
+    def run(self, handler: Handler) -> None:
+        """Run ``handler`` in a task of its own."""
+        driver = self._driver
+        try:
+            self._task = driver.server.spawn(handler(self), driver.loop, self._handled)
+        except Exception as error:  # noqa: BLE001  # a handler that fails when it is called
+            driver.handled(self, error)
+
+    def _handled(self, task: asyncio.Task[None]) -> None:
+        driver = self._driver
+        driver.server.let_go(task)
+        driver.handled(self, None if task.cancelled() else task.exception())
+
     def release(self) -> None:
         if self.response_complete:
             # Whoever runs the handler holds this exchange as long as the handler runs.
@@ -182,6 +197,11 @@ class HTTP1Exchange(Exchange):
             self.offer = None
             self._content = None
             self._driver.release()
+            task, self._task = self._task, None
+            if task is not None and not task.done():
+                # Nothing is left to be done for it; so it need not keep us, nor the driver.
+                task.remove_done_callback(self._handled)
+                task.add_done_callback(self._driver.server.let_go)
 
     def abort(self) -> None:
         self.response_complete = True

@@ -281,19 +281,17 @@ class HTTP1ServerProtocol(HTTP1Carrier, asyncio.BufferedProtocol):
         return exchange
 
     def _run(self, exchange: HTTP1Exchange, handler: Handler) -> None:
-        self.server.spawn(self._handle(exchange, handler), self._loop)
+        exchange.run(handler)
 
-    async def _handle(self, exchange: HTTP1Exchange, handler: Handler) -> None:
-        try:
-            await handler(exchange)
-        except Disconnected:
+    def handled(self, exchange: HTTP1Exchange, error: BaseException | None) -> None:
+        """Take note that the handler of ``exchange`` is done, or has failed with ``error``."""
+        if isinstance(error, Disconnected):
             logger.debug("%s: the client left", _told(exchange.request))
-        except LocalProtocolError as error:
+        elif isinstance(error, LocalProtocolError):
             logger.error("%s: the application: %s", _told(exchange.request), error)
-        except Exception:
-            logger.exception("%s: the application failed", _told(exchange.request))
-        finally:
-            self._finish(exchange)
+        elif error is not None:
+            logger.error("%s: the application failed", _told(exchange.request), exc_info=error)
+        self._finish(exchange)
 
     def _finish(self, exchange: HTTP1Exchange) -> None:
         """An application that leaves its answer open is answered for."""

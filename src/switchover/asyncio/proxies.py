@@ -11,13 +11,13 @@ import socket
 import ssl as ssl_module
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import unquote
 from urllib.request import getproxies, proxy_bypass
 
+from switchover.asyncio.flow import send_at_once
 from switchover.asyncio.http1_client import HTTP1ClientProtocol
 from switchover.asyncio.switching import hand_over
-from switchover.asyncio.tls import client_context, start_tls
+from switchover.asyncio.tls import ClientTLS, client_context, connect_inside, start_tls
 from switchover.errors import LocalProtocolError, ProxyRefused, RemoteProtocolError
 from switchover.http.events import Switched
 from switchover.http.fields import Fields
@@ -102,20 +102,24 @@ async def open_through(
     proxies: Sequence[Proxy],
     url: URL,
     factory: Callable[[], asyncio.BaseProtocol],
-    tls: dict[str, Any],
+    tls: ClientTLS | None,
 ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
     """Open a connection to ``url`` through ``proxies``; return its transport and protocol.
 
-    ``tls`` has ``ssl`` and ``server_hostname`` if the server is spoken to under TLS. Raises
-    :class:`ProxyRefused` (which carries the proxy's whole answer), :class:`OSError`,
-    :class:`RemoteProtocolError`, :class:`LocalProtocolError`.
+    With ``tls`` the server is spoken to under TLS. Raises :class:`ProxyRefused` (which carries
+    the proxy's whole answer), :class:`OSError`, :class:`RemoteProtocolError`,
+    :class:`LocalProtocolError`.
     """
     first = proxies[0]
     if first.is_socks:
         if len(proxies) > 1:
             raise LocalProtocolError("a SOCKS proxy cannot be followed by another proxy")
         sock = await _through_socks(first, url)
-        return await asyncio.get_running_loop().create_connection(factory, sock=sock, **tls)
+        send_at_once(sock)
+        loop = asyncio.get_running_loop()
+        return await connect_inside(
+            tls, factory, lambda made: loop.create_connection(made, sock=sock)
+        )
     way = _Way()
     try:
         await way.start(first)
@@ -126,8 +130,8 @@ async def open_through(
                 await way.protect(proxy.ssl or client_context(), target.host)
             way.next_proxy(proxy)
         await way.tunnel(url.host, url.port)
-        if tls:
-            await way.protect(tls["ssl"], tls["server_hostname"])
+        if tls is not None:
+            await way.protect(tls.context, tls.server_hostname)
         return way.arrive(factory())
     except BaseException:
         way.abandon()
@@ -146,15 +150,13 @@ class _Way:
     async def start(self, proxy: Proxy) -> None:
         """Connect to the first proxy."""
         target = proxy.target()
-        tls: dict[str, Any] = {}
-        if target.secure:
-            context = proxy.ssl or client_context()
-            tls = {"ssl": context, "server_hostname": target.host}
+        tls = ClientTLS(proxy.ssl or client_context(), target.host) if target.secure else None
         loop = asyncio.get_running_loop()
-        self._transport, self._driver = await loop.create_connection(
-            HTTP1ClientProtocol, target.host, target.port, **tls
+        driver = HTTP1ClientProtocol()
+        self._transport, _ = await connect_inside(
+            tls, lambda: driver, lambda made: loop.create_connection(made, target.host, target.port)
         )
-        self._proxy = proxy
+        self._driver, self._proxy = driver, proxy
 
     async def tunnel(self, host: str, port: int) -> None:
         """Ask the current proxy for a tunnel to the next place."""

@@ -9,7 +9,7 @@ import os
 import socket
 import ssl as ssl_module
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from email.utils import formatdate
 from typing import Any, Self, cast
 
@@ -84,7 +84,9 @@ class Server:
         #: Everything that owns a connection now: drivers, and the successors they made.
         self.connections: dict[asyncio.BaseProtocol, asyncio.BaseTransport] = {}
         self._per_peer: dict[str, int] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        #: Do not wait for a task any longer: it is done, or has nothing to do now.
+        self.let_go: Callable[[asyncio.Task[Any]], None] = self._let_go  # one object for all
         self._listeners: list[asyncio.Server] = []
         self._unix_paths: list[str] = []
         self._closing = asyncio.Event()
@@ -223,10 +225,6 @@ class Server:
         if self._empty is not None and not self.connections and not self._tasks:
             self._empty.set()
 
-    def _task_done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._check_empty()
-
     # What drivers and successors ask of the server.
 
     def handler_for(self, request: Request) -> Handler:
@@ -283,21 +281,29 @@ class Server:
                 self._per_peer.pop(host, None)
 
     def spawn(
-        self, coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop
-    ) -> asyncio.Task[None]:
-        """Run ``coroutine`` for a connection; the server ends it when it closes."""
-        task = loop.create_task(coroutine)
+        self,
+        awaitable: Awaitable[Any],
+        loop: asyncio.AbstractEventLoop,
+        done: Callable[[asyncio.Task[Any]], object] | None = None,
+    ) -> asyncio.Task[Any]:
+        """Run ``awaitable`` for a connection; the server ends it when it closes.
+
+        ``done`` is called with the task at its end, and calls :meth:`let_go`.
+        """
+        coroutine = awaitable if asyncio.iscoroutine(awaitable) else _awaited(awaitable)
+        # One name for all: made for each, it is what an idle connection pays for most.
+        task: asyncio.Task[Any] = loop.create_task(coroutine, name="switchover")
         self._tasks.add(task)
-        task.add_done_callback(self._task_done)
+        task.add_done_callback(done or self.let_go)
         return task
 
-    def hold(self, task: asyncio.Task[None]) -> None:
+    def hold(self, task: asyncio.Task[Any]) -> None:
         """Count ``task`` among those that the server ends when it closes; see :meth:`let_go`."""
         self._tasks.add(task)
 
-    def let_go(self, task: asyncio.Task[None]) -> None:
-        """Do not wait for ``task`` any longer: it has nothing to do now."""
-        self._task_done(task)
+    def _let_go(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        self._check_empty()
 
     def date(self) -> str:
         """Return the value of the ``Date`` field, made once a second (RFC 9110 §6.6.1)."""
@@ -317,6 +323,10 @@ class Server:
                 exchange.request.version,
                 getattr(exchange, "response_status", 0),
             )
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> None:
+    await awaitable
 
 
 def _flat(upgrades: Iterable[Upgrade | Iterable[Upgrade]]) -> Iterator[Upgrade]:

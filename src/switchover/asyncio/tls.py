@@ -10,10 +10,21 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl as ssl_module
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["client_context", "describe_tls", "harden", "server_context", "start_tls"]
+from switchover.asyncio.tls_transport import TLSTransport
+
+__all__ = [
+    "ClientTLS",
+    "client_context",
+    "connect_inside",
+    "describe_tls",
+    "harden",
+    "server_context",
+    "start_tls",
+]
 
 #: For TLS 1.2; those of TLS 1.3 are all good. RFC 9113 §9.2.2 and appendix A leave what has an
 #: ephemeral key exchange and authenticated encryption, and prohibit the rest.
@@ -84,28 +95,59 @@ async def start_tls(
     *,
     server_side: bool,
     server_hostname: str | None = None,
-    handshake_timeout: float | None = None,
+    handshake_timeout: float | None = 60.0,
 ) -> asyncio.Transport:
     """Speak TLS on ``transport`` from the next octet; return the transport inside.
 
     ``transport`` must have been paused before the last cleartext octet was handled.
     ``protocol`` is not told (``connection_made`` is the caller's to call). Raises
-    :class:`ssl.SSLError`, :class:`OSError` or :class:`TimeoutError` when the handshake
-    fails; the connection is closed then (RFC 2817 §3.3).
+    :class:`ssl.SSLError` or :class:`OSError` when the handshake fails; the connection is
+    closed then, with an alert (RFC 2817 §3.3).
     """
-    loop = asyncio.get_running_loop()
-    try:
-        inside = await loop.start_tls(
-            transport,
-            protocol,
-            context,
-            server_side=server_side,
-            server_hostname=server_hostname,
-            ssl_handshake_timeout=handshake_timeout,
-        )
-    except BaseException:
-        transport.abort()
-        raise
-    if inside is None:
-        raise ConnectionResetError("the connection was lost during the TLS handshake")
-    return inside
+    inside: Any = TLSTransport(
+        protocol,
+        context,
+        server_side=server_side,
+        server_hostname=server_hostname,
+        handshake_timeout=handshake_timeout,
+        announce=False,
+    )
+    transport.set_protocol(inside)
+    inside.connection_made(transport)
+    transport.resume_reading()
+    await inside.handshaken()
+    made: asyncio.Transport = inside
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTLS:
+    """How a client speaks TLS: its context, and the name the certificate must have."""
+
+    context: ssl_module.SSLContext
+    server_hostname: str
+
+
+_Factory = Callable[[], asyncio.BaseProtocol]
+
+
+async def connect_inside(
+    tls: ClientTLS | None,
+    factory: _Factory,
+    connect: Callable[[_Factory], Awaitable[tuple[Any, Any]]],
+) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
+    """Return what ``connect(factory)`` makes; with ``tls``, what it makes inside TLS.
+
+    Raises what ``connect`` raises, and :class:`ssl.SSLError` or :class:`OSError` when the
+    handshake fails; the connection is closed then.
+    """
+    if tls is None:
+        made: tuple[asyncio.Transport, asyncio.BaseProtocol] = await connect(factory)
+        return made
+    protocol = factory()
+    inside: Any = TLSTransport(
+        protocol, tls.context, server_side=False, server_hostname=tls.server_hostname
+    )
+    await connect(lambda: inside)
+    await inside.handshaken()
+    return inside, protocol

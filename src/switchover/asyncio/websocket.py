@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from switchover.asyncio.flow import WriteGate
 from switchover.asyncio.websocket_life import DEFAULT_SETTINGS, Lifecycle, WebSocketSettings
@@ -22,7 +22,10 @@ from switchover.websocket.close_codes import CloseCode
 from switchover.websocket.connection import Connection
 from switchover.websocket.events import Fragment
 
-__all__ = ["Data", "WebSocket", "WebSocketSettings", "run_handler"]
+if TYPE_CHECKING:
+    from switchover.asyncio.server import Server
+
+__all__ = ["Data", "WebSocket", "WebSocketSettings", "handled", "run_handler"]
 
 logger = logging.getLogger("switchover.websocket")
 
@@ -35,7 +38,8 @@ class WebSocket(Lifecycle, asyncio.BufferedProtocol):
 
     ``machine`` is the connection's protocol, ``request`` and ``response`` its opening handshake.
     With ``on_message`` the connection works by callbacks: it is called with the connection and
-    each message, ``on_close`` with the connection when the transport has ended.
+    each message, ``on_close`` with the connection when the transport has ended. ``owner`` is the
+    server that counts the connection among its own.
 
     The transport calls :meth:`connection_made`; after that the connection lives on its own.
     """
@@ -51,8 +55,9 @@ class WebSocket(Lifecycle, asyncio.BufferedProtocol):
         settings: WebSocketSettings = DEFAULT_SETTINGS,
         on_message: Callable[[WebSocket, Any], object] | None = None,
         on_close: Callable[[WebSocket], object] | None = None,
+        owner: Server | None = None,
     ) -> None:
-        super().__init__(machine, settings, request, response)
+        super().__init__(machine, settings, request, response, owner)
         self.on_message = on_message
         self.on_close = on_close
         self._fragmenting: asyncio.Future[None] | None = None
@@ -161,6 +166,23 @@ class WebSocket(Lifecycle, asyncio.BufferedProtocol):
             self._gate.close()
         await self._gate.passed()
 
+    # A handler.
+
+    def serve(self, handler: Callable[[WebSocket], Awaitable[object]], server: Server) -> None:
+        """Run ``handler`` as :func:`run_handler` does, in a task of its own.
+
+        There is no frame of ours around it: what idles by the ten thousand is kept small.
+        """
+        try:
+            server.spawn(handler(self), self._loop, self._served)
+        except Exception as error:  # noqa: BLE001  # a handler that fails when it is called
+            handled(self, error)
+
+    def _served(self, task: asyncio.Task[Any]) -> None:
+        if self._owner is not None:
+            self._owner.let_go(task)
+        handled(self, asyncio.CancelledError() if task.cancelled() else task.exception())
+
 
 async def run_handler(ws: WebSocket, handler: Callable[[WebSocket], Awaitable[object]]) -> None:
     """Run an application's handler on ``ws``, and close the connection when it is done.
@@ -170,14 +192,22 @@ async def run_handler(ws: WebSocket, handler: Callable[[WebSocket], Awaitable[ob
     """
     try:
         await handler(ws)
-    except ConnectionClosed:
-        await ws.close()
-    except asyncio.CancelledError:
-        ws.close_nowait(CloseCode.GOING_AWAY)
+    except asyncio.CancelledError as error:
+        handled(ws, error)
         raise
-    except Exception:
-        logger.exception("the handler of a WebSocket connection failed")
-        ws.fail(CloseCode.INTERNAL_ERROR)
-        await ws.wait_closed()
+    except Exception as error:  # noqa: BLE001  # told to the log there
+        handled(ws, error)
     else:
-        await ws.close()
+        handled(ws, None)
+    await ws.wait_closed()
+
+
+def handled(ws: WebSocket, error: BaseException | None) -> None:
+    """Close ``ws``: its handler has returned, or has failed with ``error``."""
+    if error is None or isinstance(error, ConnectionClosed):
+        ws.close_nowait()
+    elif isinstance(error, asyncio.CancelledError):
+        ws.close_nowait(CloseCode.GOING_AWAY)
+    else:
+        logger.error("the handler of a WebSocket connection failed", exc_info=error)
+        ws.fail(CloseCode.INTERNAL_ERROR)

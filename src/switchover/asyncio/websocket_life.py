@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from switchover.asyncio.deadlines import Deadline, Deadlines
 from switchover.asyncio.flow import WriteGate, end_writing
@@ -20,9 +20,13 @@ from switchover.asyncio.websocket_keepalive import LoopLag
 from switchover.asyncio.wire import Wire
 from switchover.errors import ConnectionClosed, LocalProtocolError
 from switchover.http.messages import Request, Response
+from switchover.http.packing import pack_request, pack_response, unpack_request, unpack_response
 from switchover.websocket.close_codes import CloseCode
 from switchover.websocket.connection import Connection, State
 from switchover.websocket.events import Pong
+
+if TYPE_CHECKING:
+    from switchover.asyncio.server import Server
 
 __all__ = ["Lifecycle", "WebSocketSettings"]
 
@@ -58,13 +62,14 @@ class Lifecycle(Wire):
         "_gate",
         "_lag",
         "_lost",
+        "_owner",
         "_pings",
+        "_request",
+        "_response",
         "_settings",
         "_transport_ended",
         "latency",
         "on_close",
-        "request",
-        "response",
     )
 
     def __init__(
@@ -73,11 +78,13 @@ class Lifecycle(Wire):
         settings: WebSocketSettings,
         request: Request | None,
         response: Response | None,
+        owner: Server | None,
     ) -> None:
         Wire.__init__(self, machine, settings.queue_high, settings.queue_low)
-        #: The opening handshake.
-        self.request = request
-        self.response = response
+        # The opening handshake: as messages, or packed once they are not looked at any more.
+        self._request: Request | bytes | None = request
+        self._response: Response | bytes | None = response
+        self._owner = owner
         self.on_close: Callable[[Any], object] | None = None
         #: Seconds between the latest ping and its pong; 0.0 before the first.
         self.latency = 0.0
@@ -97,6 +104,27 @@ class Lifecycle(Wire):
     def machine(self) -> Connection:
         """The protocol of the connection, sans-I/O."""
         return self._machine  # type: ignore[return-value]  # what __init__ was given
+
+    @property
+    def request(self) -> Request | None:
+        """The request of the opening handshake."""
+        if isinstance(self._request, bytes):
+            self._request = unpack_request(self._request)
+        return self._request
+
+    @property
+    def response(self) -> Response | None:
+        """The response of the opening handshake."""
+        if isinstance(self._response, bytes):
+            self._response = unpack_response(self._response)
+        return self._response
+
+    def _settled(self) -> None:
+        """Keep the opening handshake in little room: a task waits for the first time."""
+        if isinstance(self._request, Request):
+            self._request = pack_request(self._request)
+        if isinstance(self._response, Response):
+            self._response = pack_response(self._response)
 
     @property
     def transport(self) -> asyncio.Transport:
@@ -356,6 +384,8 @@ class Lifecycle(Wire):
             if not closed.done():
                 closed.set_result(None)
         self._closed = None
+        if self._owner is not None:
+            self._owner.dismiss(cast("asyncio.BaseProtocol", self))
         if self.on_close is not None:
             try:
                 self.on_close(self)

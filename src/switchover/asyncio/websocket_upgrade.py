@@ -100,7 +100,7 @@ class WebSocketSuccessor:
         self._max_message_size = max_message_size
         self._settings = settings
         self._on_message = on_message
-        self._closed = on_close
+        self._on_close = on_close
         if accept is not None:
             self.consider = self._consider
 
@@ -111,7 +111,7 @@ class WebSocketSuccessor:
         server.enlist(ws, transport)
         hand_over(transport, ws, switching.trailing_data)
         if self._handler is not None:
-            server.spawn(run_handler(ws, self._handler), asyncio.get_running_loop())
+            ws.serve(self._handler, server)
 
     async def _consider(self, exchange: Exchange, selection: Select, content: bytes) -> None:
         assert self._accept is not None
@@ -149,16 +149,6 @@ class WebSocketSuccessor:
             response=response,
             settings=self._settings,
             on_message=self._on_message,
-            on_close=self._on_close(server),
+            on_close=self._on_close,
+            owner=server,
         )
-
-    def _on_close(self, server: Server) -> Callable[[WebSocket], object]:
-        callback = self._closed
-        if callback is None:
-            return server.dismiss
-
-        def closed(ws: WebSocket) -> None:
-            server.dismiss(ws)
-            callback(ws)
-
-        return closed
