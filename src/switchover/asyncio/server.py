@@ -14,10 +14,12 @@ from email.utils import formatdate
 from typing import Any, Self, cast
 
 from switchover.asyncio.exchange import Exchange, Handler
+from switchover.asyncio.flow import send_at_once
 from switchover.asyncio.http1_server import HTTP1ServerProtocol
 from switchover.asyncio.reports import Observer
 from switchover.asyncio.settings import ServerSettings
 from switchover.asyncio.tls import harden
+from switchover.asyncio.tls_transport import TLSTransport
 from switchover.asyncio.websocket import WebSocket
 from switchover.errors import LocalProtocolError
 from switchover.http.fields import Fields
@@ -126,14 +128,15 @@ class Server:
         loop = asyncio.get_running_loop()
         if self._closed is None:
             self._closed = asyncio.Event()
-        keywords: dict[str, Any] = {"ssl": ssl, "backlog": backlog}
-        if ssl is not None:
-            keywords["ssl_handshake_timeout"] = self.settings.timeouts.tls_handshake
+        keywords: dict[str, Any] = {"backlog": backlog}
         factory = self._factory(loop, "http" if ssl is None else "https")
+        if ssl is not None:
+            factory = self._inside(ssl, factory)
         if path is not None:
             listener = await loop.create_unix_server(factory, os.fspath(path), **keywords)
             self._unix_paths.append(os.fspath(path))
         elif sock is not None:
+            send_at_once(sock)
             listener = await loop.create_server(factory, sock=sock, **keywords)
         else:
             keywords["reuse_port"] = reuse_port or None
@@ -144,6 +147,12 @@ class Server:
         self, loop: asyncio.AbstractEventLoop, scheme: str
     ) -> Callable[[], asyncio.BaseProtocol]:
         return lambda: HTTP1ServerProtocol(self, loop, scheme=scheme)
+
+    def _inside(
+        self, context: ssl_module.SSLContext, factory: Callable[[], asyncio.BaseProtocol]
+    ) -> Callable[[], asyncio.BaseProtocol]:
+        seconds = self.settings.timeouts.tls_handshake
+        return lambda: TLSTransport(factory(), context, server_side=True, handshake_timeout=seconds)
 
     def _check_tls_listener(self, context: ssl_module.SSLContext) -> None:
         """Refuse TLS listeners beside a TLS upgrade: see CVE-2025-49812 in THREAT_MODEL.md."""
