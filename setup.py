@@ -29,6 +29,7 @@ SOURCES = {
     "switchover.asyncio._http2_carrier_c": "src/switchover/asyncio/_http2_carrier.py",
     "switchover.asyncio._http2_stream_c": "src/switchover/asyncio/_http2_stream.py",
     "switchover.asyncio._tls_records_c": "src/switchover/asyncio/_tls_records.py",
+    "switchover.asyncio._workers_c": "src/switchover/asyncio/_workers.py",
     "switchover.asyncio._wire_c": "src/switchover/asyncio/_wire.py",
     "switchover.asyncio._awaitables": "src/switchover/asyncio/_awaitables.pyx",
     "switchover.websocket._masking": "src/switchover/websocket/_masking.pyx",

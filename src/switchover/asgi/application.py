@@ -62,7 +62,9 @@ class ApplicationHandler:
 
     def _run_http(self, exchange: Exchange) -> Awaitable[None]:
         options = self._options
-        channel = UpgradeChannel.for_exchange(exchange)
+        channel: UpgradeChannel | None = None
+        if exchange.offer is not None or exchange.request.method == "CONNECT":
+            channel = UpgradeChannel.for_exchange(exchange)
         extensions: dict[str, Any] = {
             "http.response.trailers": {},
             "http.response.early_hint": {},

@@ -94,7 +94,8 @@ class HTTPCycle:
         except Exception as error:  # noqa: BLE001  # logged there, and answered for
             await self._application_failed(error)
         else:
-            await self._application_returned()
+            if self._state is not _DONE or self._channel is not None:
+                await self._application_returned()
 
     # What the application calls.
 

@@ -125,8 +125,12 @@ _split_again = lru_cache(maxsize=256)(_split)
 
 def _headers(request: Request, *, underscore_names: bool) -> list[tuple[bytes, bytes]]:
     headers = request.fields.raw
-    if request.version == "2" and _can_stay(headers):
-        return _with_host(headers.copy(), request)
+    if request.version == "2":
+        for name, _ in headers:
+            if b"_" in name or not name.islower():
+                break
+        else:
+            return _with_host(headers.copy(), request)  # as most are
     common = LOWER_NAMES.get
     # RFC 9110 §17.10: applications that turn names into variables (CGI, WSGI, Django) map
     # "X_Forwarded_For" and "X-Forwarded-For" to one and the same.
@@ -166,15 +170,6 @@ def _usual_lines() -> dict[tuple[bytes, bytes], tuple[bytes, bytes]]:
 # Lines of nearly every opening handshake: a WebSocket that idles keeps its scope, and has no
 # need of its own copy of them.
 _USUAL_LINES = _usual_lines()
-
-
-def _can_stay(lines: list[tuple[bytes, bytes]]) -> bool:
-    """Whether names are as an application gets them; those of HTTP/2 mostly are."""
-    for line in lines:
-        name = line[0]
-        if b"_" in name or not name.islower():
-            return False
-    return True
 
 
 def _with_host(headers: list[tuple[bytes, bytes]], request: Request) -> list[tuple[bytes, bytes]]:

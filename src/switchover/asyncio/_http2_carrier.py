@@ -14,11 +14,12 @@ Longer than other files: it is compiled as one, so that calls inside it are C ca
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from switchover.asyncio.deadlines import Deadline, Deadlines
-from switchover.asyncio.flow import WriteGate, plain_socket, receive_buffer
+from switchover.asyncio.flow import WriteGate, plain_socket
 from switchover.asyncio.workers import Workers
 from switchover.http.events import MessageComplete, RequestReceived
 from switchover.http.fields import Fields
@@ -58,6 +59,19 @@ _os_write: Callable[[int, Any], int] = os.write
 _os_writev: Any = getattr(os, "writev", None)
 
 
+#: The buffer that all connections of a loop read through: what is in it is copied before
+#: anybody else reads.
+_READ = 64 * 1024
+_buffers: weakref.WeakKeyDictionary[Any, memoryview] = weakref.WeakKeyDictionary()
+
+
+def _buffer_of(loop: asyncio.AbstractEventLoop) -> memoryview:
+    buffer = _buffers.get(loop)
+    if buffer is None:
+        buffer = _buffers[loop] = memoryview(bytearray(_READ))
+    return buffer
+
+
 class Carrier:
     """Carries one end of a connection: between the transport and the machine, and back."""
 
@@ -88,7 +102,7 @@ class Carrier:
         self.gate = WriteGate()
         self._tunnels: dict[int, StreamTransport] = {}
         self._stall: Deadline | None = None
-        self._buffer: memoryview | None = None
+        self._buffer = _buffer_of(loop)
         self._pumping = False
         self._sending = False
         self._over = False
@@ -104,11 +118,9 @@ class Carrier:
     # Octets in.
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        self._buffer = buffer = receive_buffer()
-        return buffer
+        return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        assert self._buffer is not None
         self._machine.receive_data(bytes(self._buffer[:nbytes]))
         if self._transport is not None:
             self.pump()
@@ -365,7 +377,12 @@ class ServerCarrier(Carrier):
         for exchange in starting:
             # Who has left already, with RST_STREAM behind the request, costs nothing more.
             if not exchange._left:
-                self.run(exchange, self.server.handler_for(exchange.request))
+                request = exchange.request
+                server = self.server
+                self.run(
+                    exchange,
+                    server.handler if request.target != "*" else server.handler_for(request),
+                )
 
     def run(self, exchange: HTTP2Exchange, handler: Handler) -> None:
         """Let ``handler`` answer ``exchange``."""

@@ -2,6 +2,7 @@
 
 import cython
 
+from switchover.asyncio._workers_c cimport Workers as CompiledWorkers
 from switchover.http2._frames_c cimport Frames as CompiledFrames
 from switchover.http2._frames_c cimport Message as CompiledMessage
 from switchover.http2._frames_c cimport Stream as CompiledStream
@@ -54,7 +55,7 @@ cdef class ServerCarrier(Carrier):
     cdef public object server
     cdef public dict _exchanges
     cdef object _exchange_type
-    cdef public object _workers
+    cdef public CompiledWorkers _workers
     cdef public list _starting
     cdef set _ordinary
     cdef double _used

@@ -31,7 +31,8 @@ class HTTP2Exchange(ExchangeState, Exchange):
 
     @property
     def facts(self) -> PeerFacts:
-        return self._driver.facts
+        # Asked for with every request by some applications.
+        return self._driver._facts or self._driver.facts
 
     # Content of the request.
 

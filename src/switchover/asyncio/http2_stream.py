@@ -12,12 +12,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from switchover.asyncio.deadlines import Deadlines
+from switchover.asyncio.http2_carrier import COMPILED as _CARRIER_COMPILED
 from switchover.errors import TunnelBroken
 from switchover.http2.codes import ErrorCode, describe
-from switchover.http2.machine import COMPILED as _MACHINE_COMPILED
 
-if TYPE_CHECKING or not _MACHINE_COMPILED:
-    # The compiled one calls the machine in C, so it needs the compiled machine.
+if TYPE_CHECKING or not _CARRIER_COMPILED:
+    # The compiled one calls the connection in C, so it needs the compiled connection.
     from switchover.asyncio._http2_stream import StreamCarrier
 else:
     try:
