@@ -822,6 +822,42 @@ def test_what_is_in_use_is_not_released(engine):
     assert content == b"abc" * 100 + b"def" * 100
 
 
+@engines
+def test_idle_is_nothing_to_do_since_the_last_question(engine):
+    """WS-D-15: each direction counts, for either end, and so does half a message."""
+    client, server = pair(engine)
+    assert client.idle()
+    frames = send(client, b"words and words " * 9, 20)
+    assert not client.idle()
+    assert client.idle()
+    assert server.idle()
+    for first, (rsv, payload) in zip((True, False), frames, strict=True):
+        server.decode(payload, rsv=rsv, first=first, final=not first, max_size=None)
+        assert not server.idle()
+        assert server.idle()
+
+
+def test_uncompressed_messages_do_not_keep_contexts():
+    """WS-D-10, WS-D-15: short ones, and those that are not to be compressed, leave them alone."""
+    client, server = pair(threshold=64)
+    assert receive(server, send(client, b"words and words " * 9)) == b"words and words " * 9
+    assert (client.idle(), server.idle()) == (False, False)
+    assert receive(server, send(client, b"short")) == b"short"
+    client.enabled = False
+    assert receive(server, send(client, b"secret" * 20, 10)) == b"secret" * 20
+    assert (client.idle(), server.idle()) == (True, True)
+
+
+def test_what_has_been_released_stays_as_it_is():
+    """WS-D-15: releasing again and again, as idle connections are, copies no history."""
+    client, server = pair()
+    receive(server, send(client, b"words and words " * 9))
+    server.release()
+    history = server._history
+    server.release()
+    assert server._history is history
+
+
 def test_release_gives_memory_back():
     """WS-D-15: what stays is the history, no more than the peer's window."""
     text = random.Random(4).randbytes(40_000)

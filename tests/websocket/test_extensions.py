@@ -324,12 +324,13 @@ def test_a_strangers_extension_at_work(messages):
 
 
 def test_extensions_are_released_together():
-    """WS-H-25: doing nothing unless overridden."""
+    """WS-H-25: always idle and doing nothing, unless overridden."""
 
     class Plain(Extension):
         name = "plain"
         rsv = 0
 
+    assert Plain().idle()
     Plain().release()
     turning = Turning(1)
     turning.release()

@@ -80,6 +80,7 @@ class DeflateCoding(Extension):
         "_receive",
         "_send",
         "_shop",
+        "_used",
         "name",
         "rsv",
     )
@@ -99,6 +100,7 @@ class DeflateCoding(Extension):
         self._fed = False
         self._final_blocks = 0
         self._history: bytearray | None = None
+        self._used = False  # a context, since idle() was asked
 
     # Sending.
 
@@ -128,6 +130,7 @@ class DeflateCoding(Extension):
             rsv = 0
         else:
             return 0, data
+        self._used = True
         compressor = self._compressor
         if compressor is None:
             compressor = self._compressor = self._new_compressor()
@@ -176,7 +179,7 @@ class DeflateCoding(Extension):
         # A message without a single octet is not DEFLATE, and the tail alone is not either: it
         # would leave the inflater in the middle of a block. It is taken for an empty message.
         if data or (final and self._fed):
-            self._fed = True
+            self._fed = self._used = True
             content = self._inflate(data, final=final, max_size=max_size)
         if final:
             self._inflating = False
@@ -253,11 +256,19 @@ class DeflateCoding(Extension):
 
     # Idling.
 
+    def idle(self) -> bool:
+        """Return whether no context has been used since this was asked last.
+
+        Messages that are sent and received uncompressed use none.
+        """
+        used, self._used = self._used, False
+        return not used
+
     def release(self) -> None:
         """Give back both contexts; they are made again when a message needs them."""
         if not self._compressing:
             self._compressor = None
-        if not self._inflating:
+        if not self._inflating and self._inflater is not None:
             self._inflater = None
             if self._history is not None:
                 self._history = bytearray(self._history[-(1 << self._receive.window_bits) :])

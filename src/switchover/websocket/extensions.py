@@ -90,10 +90,19 @@ class Extension(Protocol):
         """
         ...
 
+    def idle(self) -> bool:
+        """Return whether it has had nothing to do since this was asked last.
+
+        Whoever drives the connection asks from time to time, and calls :meth:`release` if so.
+        ``True`` unless overridden.
+        """
+        return True
+
     def release(self) -> None:
         """Give back memory that can be made again: the connection has been idle for a while.
 
-        Called between messages only. Does nothing unless overridden.
+        Called between messages only, and again as long as nothing happens. Does nothing unless
+        overridden.
         """
 
 
