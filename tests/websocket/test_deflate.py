@@ -827,11 +827,13 @@ def test_idle_is_nothing_to_do_since_the_last_question(engine):
     """WS-D-15: each direction counts, for either end, and so does half a message."""
     client, server = pair(engine)
     assert client.idle()
-    frames = send(client, b"words and words " * 9, 20)
-    assert not client.idle()
-    assert client.idle()
+    for first in (True, False):
+        client.encode(b"words and words " * 9, text=True, first=first, final=not first)
+        assert not client.idle()
+        assert client.idle()
     assert server.idle()
-    for first, (rsv, payload) in zip((True, False), frames, strict=True):
+    for first, payload in ((True, HELLO[:3]), (False, HELLO[3:])):
+        rsv = 0x40 if first else 0
         server.decode(payload, rsv=rsv, first=first, final=not first, max_size=None)
         assert not server.idle()
         assert server.idle()
