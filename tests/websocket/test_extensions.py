@@ -337,6 +337,68 @@ def test_extensions_are_released_together():
     assert turning.released == 1
 
 
+class Resting(Extension):
+    """Leaves all as it is, and can be told whether it has been idle."""
+
+    name = "x-rest"
+    rsv = 0
+
+    def __init__(self):
+        self.resting = True
+        self.released = 0
+
+    def encode(self, data, *, text, first, final):
+        return 0, data
+
+    def decode(self, data, *, rsv, first, final, max_size):
+        return data
+
+    def idle(self):
+        return self.resting
+
+    def release(self):
+        self.released += 1
+
+
+def test_the_machine_releases_those_that_are_idle(kit, side):
+    """WS-H-25: each is asked; the others go on."""
+    one, other = Resting(), Resting()
+    machine = kit.either(side, extensions=[one, other])
+    other.resting = False
+    machine.release_idle()
+    assert (one.released, other.released) == (1, 0)
+    other.resting = True
+    machine.release_idle()
+    assert (one.released, other.released) == (2, 1)
+
+
+def test_nothing_is_released_inside_a_message_that_is_sent(kit, side):
+    """WS-H-25: not before its last fragment."""
+    resting = Resting()
+    machine = kit.either(side, extensions=[resting])
+    machine.send_fragment("half")
+    machine.release_idle()
+    machine.send_fragment("and more")
+    machine.release_idle()
+    assert resting.released == 0
+    machine.end_fragments()
+    machine.release_idle()
+    assert resting.released == 1
+
+
+def test_nothing_is_released_inside_a_message_that_is_received(kit, side):
+    """WS-H-25: not before its last fragment; control frames in the middle change nothing."""
+    resting = Resting()
+    machine = kit.either(side, extensions=[resting])
+    for first, payload in ((0x01, b"half"), (0x00, b"and more"), (0x89, b"ping")):
+        kit.events(machine, kit.frame_to(side, first, payload))
+        machine.release_idle()
+        assert resting.released == 0
+    assert kit.events(machine, kit.frame_to(side, 0x80, b"!")) == ["halfand more!"]
+    machine.release_idle()
+    assert resting.released == 1
+
+
 def test_the_extension_in_the_guide_works():
     """WS-H-25: what docs/how-to/write-an-extension.md shows, run as it stands there."""
     page = Path(__file__).parents[2] / "docs/how-to/write-an-extension.md"

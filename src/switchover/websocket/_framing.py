@@ -491,6 +491,19 @@ class Framing:
         self._key_at = at + 4
         return self._keys[at : at + 4]
 
+    # Idling.
+
+    def release_idle(self) -> None:
+        """Let extensions that have had nothing to do since the last call give memory back.
+
+        Meant to be called at long intervals, half a minute for instance. Does nothing in the
+        middle of a fragmented message, sent or received: its extensions still work on it.
+        """
+        if self._sending == 0 and self._opcode == 0:
+            for extension in self._extensions:
+                if extension.idle():
+                    extension.release()
+
 
 def octets_of(data: Any) -> bytes:
     """Return ``data`` as ``bytes``; raise :class:`TypeError` if it is not bytes-like."""
