@@ -147,6 +147,16 @@ async def test_underscore_names_do_not_reach_the_application(exchange_for: Any) 
     assert scope["headers"] == [(b"host", b"example.com"), (b"x-a", b"1")]
 
 
+async def test_underscore_names_of_http2_do_not_either(exchange_for: Any) -> None:
+    """SEC-40: nor do they keep the others from being in order."""
+    fields = [("x-a", "1"), ("x_forwarded_for", "10.0.0.1"), ("x-b", "2")]
+    scope = await scope_of(exchange_for("GET", "/", fields, version="2"))
+    assert [line for line in scope["headers"] if line[0] != b"host"] == [
+        (b"x-a", b"1"),
+        (b"x-b", b"2"),
+    ]
+
+
 async def test_underscore_names_pass_when_asked_for(exchange_for: Any) -> None:
     scope = await scope_of(exchange_for("GET", "/", [("X_A", "1")]), underscore_names=True)
     assert (b"x_a", b"1") in scope["headers"]
