@@ -43,6 +43,9 @@ class WebSocketSettings:
     ping_timeout: float | None = 20.0
     #: From the first Close frame, sent or received, to the end of the transport.
     close_timeout: float | None = 10.0
+    #: Between two looks at whether extensions are idle, and can give memory back: contexts of
+    #: permessage-deflate stay this long without a message at least, and twice as long at most.
+    release_after: float | None = 30.0
     #: Octets of messages that wait for the application: above the first, reading is paused;
     #: it goes on when no more than the second are left. Each message counts 64 more.
     queue_high: int = 256 * 1024
@@ -64,6 +67,7 @@ class Lifecycle(Wire):
         "_lost",
         "_owner",
         "_pings",
+        "_release",
         "_request",
         "_response",
         "_settings",
@@ -91,6 +95,7 @@ class Lifecycle(Wire):
         self._settings = settings
         self._deadline: Deadline | None = None  # of the keepalive, later of the closing
         self._pings: dict[bytes, tuple[float, asyncio.Future[float] | None]] | None = None
+        self._release: Deadline | None = None  # of the next look at the extensions
         self._lag: float | None = None  # a mark while a keepalive ping is unanswered
         self._gate: WriteGate | None = None
         self._close_begun = False
@@ -250,6 +255,7 @@ class Lifecycle(Wire):
         if not self._close_begun and self._transport is not None:
             self._close_begun = True
             self._end_keepalive()
+            self._end_release()
             if self._settings.close_timeout is not None and self.state is not State.CLOSED:
                 deadlines = Deadlines.of(self._loop)
                 self._deadline = deadlines.set(self._settings.close_timeout, self.abort)
@@ -337,12 +343,29 @@ class Lifecycle(Wire):
     def _no_pong_again(self) -> None:
         self._no_pong(again=True)
 
+    # Idling.
+
+    def _begin_release(self) -> None:
+        after = self._settings.release_after
+        if after is not None and self._machine._extensions:
+            self._release = Deadlines.of(self._loop).set(after, self._release_idle)
+
+    def _release_idle(self) -> None:
+        self._begin_release()
+        self.machine.release_idle()
+
+    def _end_release(self) -> None:
+        if self._release is not None:
+            self._release.cancel()
+            self._release = None
+
     # What the transport calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take over ``transport``, which may have been another protocol's before."""
         self._attach(transport, asyncio.get_running_loop())
         self._begin_keepalive()
+        self._begin_release()
         if self._machine._out:
             self._send_soon()
         if self._machine._ending:
@@ -370,6 +393,7 @@ class Lifecycle(Wire):
         """Take note that the transport has ended, and tell everybody who waits."""
         self._lost = exc
         self._end_keepalive()
+        self._end_release()
         self.machine.receive_eof()
         self._close_begun = self._transport_ended = True
         if self._waiter is not None:
