@@ -18,10 +18,11 @@ everyone: set[switchover.WebSocket] = set()
 async def broadcast(ws: switchover.WebSocket) -> None:
     """Send each message to everyone."""
     everyone.add(ws)
-    async for message in ws:
-        for other in everyone:
-            other.send_nowait(message)
-    everyone.discard(ws)
+    try:
+        async for message in ws:
+            await switchover.broadcast(everyone, message)
+    finally:
+        everyone.discard(ws)
 
 
 async def serve(

@@ -148,7 +148,8 @@ async def test_what_one_wake_up_sends_goes_out_together() -> None:
         async with running(echo(server)):
             await asyncio.sleep(0)
             octets = b"".join(b"\x81\x81\x00\x00\x00\x00%d" % n for n in range(9))
-            server.data_received(octets)
+            # As transports do it: from the loop, and not from a task.
+            asyncio.get_running_loop().call_soon(server.data_received, octets)
             await asyncio.sleep(0)
             await asyncio.sleep(0)
         assert written == [b"".join(b"\x81\x01%d" % n for n in range(9))]

@@ -163,19 +163,45 @@ async def test_an_answer_leaves_at_the_end_of_the_wake_up(module: Any) -> None:
     assert box.paper.written == [b"\x8a\x01p\x82\x01a\x82\x01b"]
 
 
-async def test_what_is_sent_elsewhere_leaves_on_the_next_round(module: Any) -> None:
-    """Issue 3, item 7: outside a wake-up, output is gathered for one round of the loop."""
+async def test_what_is_sent_elsewhere_is_gathered_behind_the_first(module: Any) -> None:
+    """Issue 3, item 7: outside a wake-up the first goes at once, the rest of a round together."""
     box = Box(module)
     box.wire.send_nowait("a")
+    assert box.paper.written == [b"\x81\x01a"]
     box.wire.send_nowait(b"b")
     assert box.wire._try_send("c")
-    assert box.paper.written == []
+    assert box.paper.written == [b"\x81\x01a"]
     await asyncio.sleep(0)
-    assert box.paper.written == [b"\x81\x01a\x82\x01b\x81\x01c"]
+    assert box.paper.written == [b"\x81\x01a", b"\x82\x01b\x81\x01c"]
+    await asyncio.sleep(0)
     box.wire.send_nowait(b"d" * 70_000)
-    assert b"".join(box.paper.written[1:])[10:] == b"d" * 70_000
+    assert b"".join(box.paper.written[2:])[10:] == b"d" * 70_000
     # In one call: under TLS each would be a record and a system call of its own.
     assert box.paper.calls == ["writelines"]
+
+
+async def test_a_frame_for_many(module: Any) -> None:
+    """It goes at once; whoever cannot take it as it stands says so and has not sent it."""
+    frame = [b"\x81\x01a"]
+    box = Box(module)
+    assert box.wire.take_frame(frame)
+    assert box.paper.written == frame
+    box.wire.send_nowait("b")
+    box.wire.send_nowait("c")
+    assert box.wire.take_frame(frame)
+    assert box.paper.written == [*frame, b"\x81\x01b"]  # nothing overtakes what is gathered
+    await asyncio.sleep(0)
+    assert box.paper.written[2:] == [b"\x81\x01c\x81\x01a"]
+    box.machine.send_fragment("x")
+    assert not box.wire.take_frame(frame)
+    client = Box(module, Side.CLIENT)
+    assert not client.wire.take_frame(frame)
+    behind = Box(module)
+    behind.wire._writing_paused = True
+    assert not behind.wire.take_frame(frame)
+    closed = Box(module)
+    closed.machine.close()
+    assert not closed.wire.take_frame(frame)
 
 
 async def test_what_cannot_be_sent_at_once(module: Any) -> None:
@@ -359,7 +385,7 @@ async def test_other_transports_are_written_to(module: Any) -> None:
     box = Box(module)
     for number in range(5):
         box.wire.send_nowait(str(number))
-        box.wire.flush()
+        await asyncio.sleep(0)
     assert box.wire._fd == -1
     assert box.paper.written == [b"\x81\x01%d" % number for number in range(5)]
 
@@ -373,7 +399,7 @@ async def test_the_socket_is_asked_for_only_when_there_is_traffic(module: Any, p
         box.wire._attach(transport, asyncio.get_running_loop())
         for number in range(5):
             box.wire.send_nowait(str(number))
-            box.wire.flush()
+            await asyncio.sleep(0)
             transport.buffered = 0
         assert box.wire._fd == near.fileno()
         assert transport.written == [b"\x81\x010", b"\x81\x011"]

@@ -456,21 +456,39 @@ class Wire:
         self._send_soon()
         return True
 
-    def send_frame(self, frame: list[bytes]) -> None:
-        """Send a whole message that has been put into its frame elsewhere."""
+    def take_frame(self, frame: list[bytes]) -> bool:
+        """Send a message that has been put into its frame elsewhere, for many connections.
+
+        Return whether it could be sent; if not, see why, and do it in the usual ways.
+        """
         machine = self._machine
+        if (
+            not machine._sendable
+            or machine._sending != 0
+            or machine._extensions
+            or machine._mask_bit == 0  # a client's frames are masked, each with its own key
+            or self._writing_paused
+        ):
+            return False
         for piece in frame:
             machine._out.append(piece)
             machine._out_size += len(piece)
-        self._send_soon()
+        if not self._in_wake and not self._flush_scheduled:
+            self.flush()
+        return True
 
     def _send_soon(self) -> None:
-        """Have the output sent at the end of the wake-up, or of this round of the loop."""
+        """Have the output sent at the end of the wake-up.
+
+        Outside a wake-up the first output of a round of the loop goes at once, so that the
+        peer can begin with it, and what follows is gathered until the round is over.
+        """
         if self._machine._out_size > _MUCH:
             self.flush()
         elif not self._in_wake and not self._flush_scheduled:
             self._flush_scheduled = True
             self._loop.call_soon(self._flush_scheduled_output)
+            self.flush()
 
     def _flush_scheduled_output(self) -> None:
         self._flush_scheduled = False
@@ -489,6 +507,8 @@ class Wire:
             machine._send_pong()
         size = machine._out_size
         out = machine._out
+        if not out:
+            return
         machine._out = []
         machine._out_size = 0
         if self._fd < -1:
@@ -501,8 +521,7 @@ class Wire:
         if len(out) == 1:
             self._write_piece(out[0])
         elif size <= _JOINED or len(out) > _VECTOR or _os_writev is None:
-            if out:
-                self._write_piece(b"".join(out))
+            self._write_piece(b"".join(out))
         else:
             self._write_pieces(out)
 

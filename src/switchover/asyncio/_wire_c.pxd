@@ -44,6 +44,8 @@ cdef class Wire:
     cpdef _take(self)
     @cython.locals(machine=CompiledFraming)
     cpdef bint _try_send(self, object message) except -1
+    @cython.locals(machine=CompiledFraming)
+    cpdef bint take_frame(self, list frame) except -1
     cpdef _send_soon(self)
     @cython.locals(machine=CompiledFraming, size=Py_ssize_t, out=list)
     cpdef flush(self)

@@ -56,8 +56,11 @@ def broadcast(
     grows.
     """
     done = Broadcast()
-    frame: list[bytes] | None = None
+    frame = _frame(message)
     for ws in list(connections):
+        if ws.take_frame(frame):
+            done.sent += 1
+            continue
         machine = ws.machine
         if not machine._sendable or machine._sending:
             continue
@@ -67,18 +70,19 @@ def broadcast(
                 ws.fail(CloseCode.POLICY_VIOLATION, "too slow for a broadcast")
             if slow is not SlowReader.WAIT:
                 continue
-        if machine.side is Side.CLIENT or machine.extensions:
-            # A frame of its own: RFC 6455 §5.3 wants a new key in each, and an extension may
-            # remember what it has sent before.
-            ws.send_nowait(message)
-        else:
-            frame = frame or _frame(message)
-            ws.send_frame(frame)
+        # A frame of its own: RFC 6455 §5.3 wants a new key in each, and an extension may
+        # remember what it has sent before.
+        ws.send_nowait(message)
         done.sent += 1
     return done
+
+
+#: Up to so many octets, header and payload are joined once instead of by each connection.
+_JOINED = 65536
 
 
 def _frame(message: Data) -> list[bytes]:
     machine = Connection(Side.SERVER)
     machine.send_message(message)
-    return machine.data_to_send()
+    pieces = machine.data_to_send()
+    return pieces if sum(map(len, pieces)) > _JOINED else [b"".join(pieces)]

@@ -12,7 +12,8 @@ cdef bytes _encode_text(object text)
 cdef bytes _head(int first, Py_ssize_t size, int mask_bit)
 
 cdef class Framing:
-    cdef int _mask_bit, _first, _opcode
+    cdef readonly int _mask_bit
+    cdef int _first, _opcode
     cdef int _rsv
     cdef public int _sending
     cdef long long _max_size, _size, _filled
