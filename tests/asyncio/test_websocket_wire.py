@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from switchover.asyncio import _wire
+from switchover.asyncio import _wire, flow
 from switchover.asyncio import wire as chosen
 from switchover.asyncio.websocket import WebSocket, WebSocketSettings
 from switchover.errors import ConnectionClosedError
@@ -312,10 +312,10 @@ class Plain(Paper):
 
 
 @pytest.fixture
-def plain(module: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+def plain(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Let :class:`Plain` pass for a transport that does nothing but send."""
     kind = (Plain.__module__, Plain.__qualname__)
-    monkeypatch.setattr(module, "_PLAIN", {*module._PLAIN, kind})
+    monkeypatch.setattr(flow, "_PLAIN", {*flow._PLAIN, kind})
 
 
 @pytest.mark.parametrize("sizes", [[5], [1_000_000], [9000, 9000], [5000] * 40, [3, 400_000, 3]])

@@ -26,6 +26,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
+from switchover.asyncio.flow import plain_socket
 from switchover.errors import ConnectionClosedOK
 from switchover.websocket.events import Fragment
 from switchover.websocket.framing import Framing
@@ -44,13 +45,6 @@ _SHARED = 65536
 _ASKED_LATER = -4
 #: What a queued message counts for besides its length.
 _OVERHEAD = 64
-
-#: Transports that do nothing but send to a socket what is written to them.
-_PLAIN = {
-    ("asyncio.selector_events", "_SelectorSocketTransport"),
-    ("uvloop.loop", "TCPTransport"),
-    ("uvloop.loop", "UnixTransport"),
-}
 
 _shared_buffers: weakref.WeakKeyDictionary[Any, memoryview] = weakref.WeakKeyDictionary()
 
@@ -515,7 +509,7 @@ class Wire:
             # Asking makes an object that stays; who says two things and waits needs none.
             self._fd += 1
             if self._fd == -1:
-                self._fd = _plain_socket(transport)
+                self._fd = plain_socket(transport)
         if self._write_queued and self._fd >= 0:
             self._write_queued = transport.get_write_buffer_size() != 0
         if len(out) == 1:
@@ -566,15 +560,6 @@ class Wire:
 def _cost(message: Any) -> int:
     data = message.data if type(message) is Fragment else message
     return len(data) + _OVERHEAD
-
-
-def _plain_socket(transport: Any) -> int:
-    """Return the descriptor of the socket under ``transport`` if it may be written to, or -1."""
-    kind = type(transport)
-    if os.name != "posix" or (kind.__module__, kind.__qualname__) not in _PLAIN:
-        return -1
-    socket = transport.get_extra_info("socket")
-    return -1 if socket is None else int(socket.fileno())
 
 
 def _shared_buffer(loop: Any) -> memoryview:

@@ -8,7 +8,7 @@ This file runs as it stands, and is compiled as ``_fields_c`` with the C types o
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 from switchover.errors import LocalProtocolError
 from switchover.http.escaping import show
@@ -50,7 +50,9 @@ class Fields:
         if isinstance(lines, Fields):
             self.raw = list(lines.raw)
             return
-        pairs = lines.items() if isinstance(lines, Mapping) else lines
+        # Asking an abstract class is slow; most give a list.
+        mapping = type(lines) is not list and isinstance(lines, Mapping)
+        pairs: Any = cast("Mapping[str, str]", lines).items() if mapping else lines
         self.raw = [(_checked_name(name), _checked_value(name, value)) for name, value in pairs]
 
     @classmethod
