@@ -993,6 +993,23 @@ def test_failures_on_the_wire(octets, code):
     assert int.from_bytes(sent[2:4], "big") == code
 
 
+def test_one_message_uncompressed_on_the_wire():
+    """SEC-39, WS-D-10: what docs/how-to/websocket.md does for a message with a secret."""
+    _, coding = pair()
+    machine = Connection(Side.SERVER, extensions=(coding,))
+    text = "a secret beside what an attacker chose " * 3
+    heads = []
+    for enabled in (True, False, True):
+        for extension in machine.extensions:
+            assert isinstance(extension, DeflateCoding)
+            extension.enabled = enabled
+        machine.send_text(text)
+        (frame,) = machine.data_to_send()
+        heads.append(frame[0])
+        assert (text.encode() in frame) is not enabled
+    assert heads == [0xC1, 0x81, 0xC1]
+
+
 # The library `websockets` as an oracle.
 
 

@@ -64,8 +64,9 @@ class DeflateCoding(Extension):
 
     Set ``enabled`` to ``False`` to send what follows uncompressed, and to ``True`` to go back:
     for messages that hold a secret beside something an attacker may choose, since their
-    length then tells about the secret (RFC 7692 §8; RFC 9110 §17.6). What is received is
-    inflated either way.
+    length then tells about the secret (RFC 7692 §8; RFC 9110 §17.6). It is looked at when a
+    message is sent, or begun in fragments, so nothing may be awaited between setting it and
+    ``send_nowait``. What is received is inflated either way.
     """
 
     __slots__ = (
