@@ -36,6 +36,13 @@ SOURCES = {
 }
 
 
+def _layouts_changed() -> bool:
+    """Whether a ``.pxd`` is newer than what was made with it: its class may be in any module."""
+    made = [path.stat().st_mtime for path in Path("build/cython").rglob("*.c")]
+    types = [path.stat().st_mtime for path in Path("src").rglob("*.pxd")]
+    return bool(made) and bool(types) and max(types) > min(made)
+
+
 def extensions(mode: str) -> list[Extension]:
     """Return what there is to compile. ``mode`` is the value of ``SWITCHOVER_BUILD``."""
     if mode == "pure":
@@ -49,6 +56,7 @@ def extensions(mode: str) -> list[Extension]:
     wanted = [Extension(name, [path]) for name, path in SOURCES.items() if Path(path).exists()]
     compiled: list[Extension] = cythonize(
         wanted,
+        force=_layouts_changed(),
         build_dir="build/cython",
         include_path=["src"],
         # Types come from the .pxd alone: an annotation taken for a C type would make the two

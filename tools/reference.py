@@ -6,12 +6,17 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import enum
 import inspect
+import os
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+# The compiled classes do not tell their signatures.
+os.environ["SWITCHOVER_PURE_PYTHON"] = "1"
 
 import switchover
 
@@ -51,16 +56,32 @@ def _block(text: str) -> list[str]:
     return ["```python", text, "```", ""]
 
 
+def _names(owner: type) -> Iterator[str]:
+    """The members of a class, and those of bases that have no entry of their own."""
+    yield from vars(owner)
+    inherited: set[str] = set()
+    for base in owner.__mro__[1:]:
+        ours = base.__module__.startswith("switchover.")
+        if ours and getattr(switchover, base.__name__, None) is not base:
+            inherited.update(vars(base))
+    # What asyncio calls is nobody else's business.
+    inherited -= {*vars(owner), *dir(asyncio.BufferedProtocol), *dir(asyncio.Protocol)}
+    yield from sorted(inherited)
+
+
 def _members(owner: type) -> Iterator[str]:
-    for name, member in vars(owner).items():
+    for name in _names(owner):
         if name.startswith("_"):
             continue
         thing = getattr(owner, name)
         documentation = inspect.getdoc(thing)
-        if isinstance(member, property) and documentation:
-            yield f"- `{name}`: {documentation.splitlines()[0]}"
-        elif inspect.isroutine(thing) and documentation:
-            yield f"- `{name}()`: {documentation.splitlines()[0]}"
+        if not documentation:
+            continue
+        first = documentation.splitlines()[0]
+        if inspect.isroutine(thing):
+            yield f"- `{name}()`: {first}"
+        elif inspect.isdatadescriptor(thing):
+            yield f"- `{name}`: {first}"
 
 
 def _entry(name: str) -> list[str]:

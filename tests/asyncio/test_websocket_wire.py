@@ -184,24 +184,24 @@ async def test_a_frame_for_many(module: Any) -> None:
     """It goes at once; whoever cannot take it as it stands says so and has not sent it."""
     frame = [b"\x81\x01a"]
     box = Box(module)
-    assert box.wire.take_frame(frame)
+    assert box.wire._take_frame(frame)
     assert box.paper.written == frame
     box.wire.send_nowait("b")
     box.wire.send_nowait("c")
-    assert box.wire.take_frame(frame)
+    assert box.wire._take_frame(frame)
     assert box.paper.written == [*frame, b"\x81\x01b"]  # nothing overtakes what is gathered
     await asyncio.sleep(0)
     assert box.paper.written[2:] == [b"\x81\x01c\x81\x01a"]
     box.machine.send_fragment("x")
-    assert not box.wire.take_frame(frame)
+    assert not box.wire._take_frame(frame)
     client = Box(module, Side.CLIENT)
-    assert not client.wire.take_frame(frame)
+    assert not client.wire._take_frame(frame)
     behind = Box(module)
     behind.wire._writing_paused = True
-    assert not behind.wire.take_frame(frame)
+    assert not behind.wire._take_frame(frame)
     closed = Box(module)
     closed.machine.close()
-    assert not closed.wire.take_frame(frame)
+    assert not closed.wire._take_frame(frame)
 
 
 async def test_what_cannot_be_sent_at_once(module: Any) -> None:
@@ -423,7 +423,7 @@ async def test_a_waiter_is_as_much_of_a_future_as_a_task_needs(module: Any) -> N
     task = loop.create_task(wait())
     await asyncio.sleep(0)
     assert waiter.busy()
-    assert waiter.get_loop() is loop
+    assert waiter._loop is loop  # where a task looks
     assert not waiter.done()
     with pytest.raises(RuntimeError, match="another task"):
         waiter.rearm()

@@ -109,7 +109,7 @@ class WebSocketCycle:
         ws = self._ws
         if ws is not None:
             # No coroutine of ours for each message, and no exception for the end.
-            event: Awaitable[Message] = ws.receive_for(self)
+            event: Awaitable[Message] = ws._receive_for(self)
             return event
         return self._receive_before()
 

@@ -153,7 +153,7 @@ cdef class Wire(PlainWire):
         awaitable._wire = self
         return awaitable
 
-    def receive_for(self, receiver):
+    def _receive_for(self, receiver):
         """Return what awaits the next message and returns ``receiver.received(message)``.
 
         When there are no more it returns ``receiver.ended()``.

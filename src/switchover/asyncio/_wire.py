@@ -73,6 +73,7 @@ class Waiter:
         "_done",
         "_loop",
         "_message",
+        "_run",
     )
 
     def __init__(self, loop: Any) -> None:
@@ -80,6 +81,7 @@ class Waiter:
         self._asyncio_future_blocking = False
         self._callback: Any = None
         self._context: Context | None = None
+        self._run: Any = None  # run() of the context
         self._message: Any = None
         self._cancelled = False
         self._done = True
@@ -115,31 +117,28 @@ class Waiter:
         if self._done:
             return
         self._done = True
-        callback, context = self._callback, self._context
-        self._callback = self._context = None
+        callback, self._callback = self._callback, None
         if callback is None:
             return
-        if at_once and context is not None and _current_task(self._loop) is None:
-            context.run(callback, self)
+        if at_once and self._run is not None and _current_task(self._loop) is None:
+            self._run(callback, self)
         else:
-            self._loop.call_soon(callback, self, context=context)
+            self._loop.call_soon(callback, self, context=self._context)
 
-    # What asyncio.Task asks of a future.
-
-    def get_loop(self) -> Any:
-        """Return the event loop."""
-        return self._loop
+    # What asyncio.Task asks of a future; the loop it takes from _loop, which costs no call.
 
     def add_done_callback(self, callback: Any, *, context: Any = None) -> None:
         """Keep the task's callback; it is called with this waiter."""
         self._callback = callback
-        self._context = context
+        if context is not self._context:  # a task has the same one every time
+            self._context = context
+            self._run = None if context is None else context.run
 
     def remove_done_callback(self, callback: Any) -> int:
         """Forget the task's callback."""
         found = self._callback == callback
         if found:
-            self._callback = self._context = None
+            self._callback = None
         return 1 if found else 0
 
     def cancel(self, msg: Any = None) -> bool:
@@ -377,7 +376,7 @@ class Wire:
             message = self._take()
         return message if type(message) is not Fragment else await self._whole(message)
 
-    async def receive_for(self, receiver: Any) -> Any:
+    async def _receive_for(self, receiver: Any) -> Any:
         """Return ``receiver.received()`` of the next message; ``receiver.ended()`` at the end."""
         message = self._take()
         while message is None:
@@ -450,7 +449,7 @@ class Wire:
         self._send_soon()
         return True
 
-    def take_frame(self, frame: list[bytes]) -> bool:
+    def _take_frame(self, frame: list[bytes]) -> bool:
         """Send a message that has been put into its frame elsewhere, for many connections.
 
         Return whether it could be sent; if not, see why, and do it in the usual ways.

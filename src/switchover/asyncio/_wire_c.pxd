@@ -12,7 +12,8 @@ cdef Py_ssize_t _cost(object message) except -1
 cdef class Waiter:
     cdef public bint _asyncio_future_blocking
     cdef bint _busy, _cancelled, _done
-    cdef object _callback, _context, _loop, _message
+    cdef readonly object _loop
+    cdef object _callback, _context, _message, _run
 
     cpdef Waiter rearm(self)
     cpdef wake(self, bint at_once)
@@ -45,7 +46,7 @@ cdef class Wire:
     @cython.locals(machine=CompiledFraming)
     cpdef bint _try_send(self, object message) except -1
     @cython.locals(machine=CompiledFraming)
-    cpdef bint take_frame(self, list frame) except -1
+    cpdef bint _take_frame(self, list frame) except -1
     cpdef _send_soon(self)
     @cython.locals(machine=CompiledFraming, size=Py_ssize_t, out=list)
     cpdef flush(self)

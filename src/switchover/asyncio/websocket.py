@@ -15,7 +15,8 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, I
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from switchover.asyncio.flow import WriteGate
-from switchover.asyncio.websocket_life import DEFAULT_SETTINGS, Lifecycle, WebSocketSettings
+from switchover.asyncio.websocket_life import Lifecycle
+from switchover.asyncio.websocket_settings import DEFAULT_SETTINGS, WebSocketSettings
 from switchover.errors import ConnectionClosed
 from switchover.http.messages import Request, Response
 from switchover.websocket.close_codes import CloseCode

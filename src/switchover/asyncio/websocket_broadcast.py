@@ -58,7 +58,7 @@ def broadcast(
     done = Broadcast()
     frame = _frame(message)
     for ws in list(connections):
-        if ws.take_frame(frame):
+        if ws._take_frame(frame):
             done.sent += 1
             continue
         machine = ws.machine

@@ -2,6 +2,8 @@
 
 What applications send and receive is :mod:`switchover.asyncio.websocket`, which derives from
 :class:`Lifecycle`. An idle connection has no timer of its own: deadlines share the loop's.
+
+Longer than other files: every part of it is a method of the one object whose life it is.
 """
 
 from __future__ import annotations
@@ -11,12 +13,12 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from switchover.asyncio.deadlines import Deadline, Deadlines
 from switchover.asyncio.flow import WriteGate, end_writing
 from switchover.asyncio.websocket_keepalive import LoopLag
+from switchover.asyncio.websocket_settings import WebSocketSettings
 from switchover.asyncio.wire import Wire
 from switchover.errors import ConnectionClosed, LocalProtocolError
 from switchover.http.messages import Request, Response
@@ -28,31 +30,9 @@ from switchover.websocket.events import Pong
 if TYPE_CHECKING:
     from switchover.asyncio.server import Server
 
-__all__ = ["Lifecycle", "WebSocketSettings"]
+__all__ = ["Lifecycle"]
 
 logger = logging.getLogger("switchover.websocket")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WebSocketSettings:
-    """What many connections have in common. Times are in seconds, ``None`` means never."""
-
-    #: Between a pong, or the opening, and the next ping.
-    ping_interval: float | None = 20.0
-    #: Between a ping and the end of the connection, if no pong comes.
-    ping_timeout: float | None = 20.0
-    #: From the first Close frame, sent or received, to the end of the transport.
-    close_timeout: float | None = 10.0
-    #: Between two looks at whether extensions are idle, and can give memory back: contexts of
-    #: permessage-deflate stay this long without a message at least, and twice as long at most.
-    release_after: float | None = 30.0
-    #: Octets of messages that wait for the application: above the first, reading is paused;
-    #: it goes on when no more than the second are left. Each message counts 64 more.
-    queue_high: int = 256 * 1024
-    queue_low: int = 64 * 1024
-
-
-DEFAULT_SETTINGS = WebSocketSettings()
 
 
 class Lifecycle(Wire):
