@@ -233,6 +233,27 @@ async def test_headers_the_application_may_not_send(
     assert expected in str(app.errors[0])
 
 
+@pytest.mark.parametrize(
+    ("frame", "answer"),
+    [
+        (b"\xc1\x80" + bytes(4), b"\x88\x12\x03\xea"),  # a reserved bit: 1002
+        (b"\x83\x80" + bytes(4), b"\x88\x12\x03\xea"),  # a reserved opcode: 1002
+        (b"\x88\x82" + bytes(4) + b"\x0b\xb8", b"\x88\x02\x0b\xb8"),  # Close 3000
+    ],
+)
+async def test_what_is_due_goes_before_the_applications_return(
+    serve: Any, connect: Any, frame: bytes, answer: bytes
+) -> None:
+    """RFC 6455 §5.5.1, §7.1.7: a message and an end in one read: its answer, then the code due."""
+    client = await connect(await serve(echo))
+    client.write(OPENING + b"\r\n")
+    await client.head()
+    client.write(b"\x81\x81" + bytes(4) + b"x" + frame)
+    octets = await client.rest()
+    assert octets.startswith(b"\x81\x01x\x88")
+    assert octets[5:7] == answer[2:4]
+
+
 async def test_close_before_accept_is_403(serve: Any, connect: Any) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()

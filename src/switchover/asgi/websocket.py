@@ -131,6 +131,8 @@ class WebSocketCycle:
         """Return the event for the end of the connection."""
         self._state = _State.CLOSED
         ws: WebSocket = self._ws
+        # Who asks for more has answered what came: the Close that is due goes before ours.
+        ws.machine.settle()
         code = ws.close_code
         return {
             "type": "websocket.disconnect",
