@@ -13,6 +13,7 @@ that name; the source runs as it is where the compiled module is missing, only s
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -32,8 +33,12 @@ SOURCES = {
     "switchover.asyncio._workers_c": "src/switchover/asyncio/_workers.py",
     "switchover.asyncio._wire_c": "src/switchover/asyncio/_wire.py",
     "switchover.asyncio._awaitables": "src/switchover/asyncio/_awaitables.pyx",
+    "switchover.asyncio._sockets": "src/switchover/asyncio/_sockets.pyx",
     "switchover.websocket._masking": "src/switchover/websocket/_masking.pyx",
 }
+
+#: What goes to the kernel itself; elsewhere the event loop does.
+ONLY_LINUX = {"switchover.asyncio._sockets"}
 
 
 def _layouts_changed() -> bool:
@@ -53,7 +58,11 @@ def extensions(mode: str) -> list[Extension]:
         if mode == "required":
             raise
         return []
-    wanted = [Extension(name, [path]) for name, path in SOURCES.items() if Path(path).exists()]
+    wanted = [
+        Extension(name, [path])
+        for name, path in SOURCES.items()
+        if Path(path).exists() and (name not in ONLY_LINUX or sys.platform == "linux")
+    ]
     compiled: list[Extension] = cythonize(
         wanted,
         force=_layouts_changed(),
