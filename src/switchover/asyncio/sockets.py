@@ -50,24 +50,27 @@ async def bind(host: str | None, port: int, *, reuse_port: bool) -> list[socket.
         host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
     sockets: list[socket.socket] = []
+    failure: OSError | None = None
     with contextlib.ExitStack() as undo:
         for family, kind, protocol, _, address in dict.fromkeys(found):
             try:
                 sock = socket.socket(family, kind, protocol)
-            except OSError:
-                continue  # a family that the kernel has not got
+            except OSError as error:
+                failure = error  # a family that the kernel has not got
+                continue
             undo.callback(sock.close)
             _prepare(sock, reuse_port=reuse_port)
             try:
                 sock.bind(address)
             except OSError as error:
-                if error.errno == errno.EADDRNOTAVAIL and len(found) > 1 and sockets:
-                    continue  # IPv6 is known to the resolver and not to any interface
-                raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from None
+                failure = OSError(error.errno, f"cannot listen on {address}: {error.strerror}")
+                if error.errno != errno.EADDRNOTAVAIL:
+                    raise failure from None
+                continue  # known to the resolver, and not to any interface: ::1 without IPv6
             sockets.append(sock)
+        if not sockets:
+            raise failure or OSError(errno.EADDRNOTAVAIL, f"{host!r} has no address")
         undo.pop_all()
-    if not sockets:
-        raise OSError(errno.EADDRNOTAVAIL, f"there is no address to listen on for {host!r}")
     return sockets
 
 
