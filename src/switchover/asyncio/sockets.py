@@ -14,7 +14,7 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from switchover.asyncio.flow import send_at_once
 from switchover.http.server import COMPILED
@@ -22,11 +22,9 @@ from switchover.http.server import COMPILED
 __all__ = ["Listening", "bind", "bind_path", "listen"]
 
 _own: Any = None
-if COMPILED:
-    try:
+if not TYPE_CHECKING and COMPILED:
+    with contextlib.suppress(ImportError):  # not Linux
         from switchover.asyncio._sockets import Listener as _own
-    except ImportError:  # not Linux
-        _own = None
 
 
 class Listening(Protocol):
