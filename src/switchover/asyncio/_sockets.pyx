@@ -26,6 +26,8 @@ from libc.string cimport memcpy
 from posix.uio cimport iovec
 from posix.unistd cimport close as close_descriptor
 
+from switchover.asyncio._receiver_c cimport Receiver
+
 import asyncio
 import contextvars
 import logging
@@ -374,6 +376,7 @@ cdef class SocketTransport(Polled):
     cdef object __weakref__
     cdef object _loop
     cdef object _protocol
+    cdef Receiver _receiver  # the protocol, if it can be called in C
     cdef object _error
     cdef object _sock  # for who asks for it
     cdef object _gathered  # one piece to be sent at the end of the event
@@ -416,6 +419,7 @@ cdef class SocketTransport(Polled):
     cdef _set_protocol(self, protocol):
         self._protocol = protocol
         self._buffered = isinstance(protocol, _BufferedProtocol)
+        self._receiver = protocol if isinstance(protocol, Receiver) else None
 
     cdef _begin(self):
         self._state |= _IN_EVENT
@@ -477,7 +481,10 @@ cdef class SocketTransport(Polled):
             number = errno
         else:
             try:
-                buffer = self._protocol.get_buffer(-1)
+                if self._receiver is not None:
+                    buffer = self._receiver._space()
+                else:
+                    buffer = self._protocol.get_buffer(-1)
                 PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
             except Exception as error:
                 self._failed("get_buffer", error)
@@ -497,7 +504,9 @@ cdef class SocketTransport(Polled):
         if count <= 0:
             return self._not_read(count, number)
         try:
-            if self._buffered:
+            if self._receiver is not None:
+                self._receiver._filled(count)
+            elif self._buffered:
                 self._protocol.buffer_updated(count)
             else:
                 self._protocol.data_received(PyBytes_FromStringAndSize(scratch, count))
@@ -800,6 +809,7 @@ cdef class SocketTransport(Polled):
 
     cdef _tell_lost(self):
         protocol, self._protocol = self._protocol, None
+        self._receiver = None
         error, self._error = self._error, None
         try:
             if protocol is not None:

@@ -1,6 +1,8 @@
 # C types for _wire.py, which is compiled under the name _wire_c.
 import cython
 
+cimport switchover.asyncio._receiver_c as receiver
+
 from switchover.websocket._framing_c cimport Framing as CompiledFraming
 
 cdef Py_ssize_t _MUCH, _JOINED, _VECTOR, _OVERHEAD
@@ -18,7 +20,7 @@ cdef class Waiter:
     cpdef Waiter rearm(self)
     cpdef wake(self, bint at_once)
 
-cdef class Wire:
+cdef class Wire(receiver.Receiver):
     cdef public CompiledFraming _machine
     cdef public object _transport, _loop, on_message
     cdef public object _shared
