@@ -20,6 +20,10 @@ from setuptools import Extension, setup
 SOURCES = {
     "switchover.http._fields_c": "src/switchover/http/_fields.py",
     "switchover.http._head_c": "src/switchover/http/_head.py",
+    "switchover.http._messages_c": "src/switchover/http/_messages.py",
+    "switchover.http._events_c": "src/switchover/http/_events.py",
+    "switchover.http._targets_c": "src/switchover/http/_targets.py",
+    "switchover.http._writing_c": "src/switchover/http/_writing.py",
     "switchover.http._server_c": "src/switchover/http/_server.py",
     "switchover.http2._hpack_c": "src/switchover/http2/_hpack.py",
     "switchover.http2._frames_c": "src/switchover/http2/_frames.py",

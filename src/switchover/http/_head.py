@@ -39,9 +39,9 @@ _NOTED = {
 }
 
 # Names in the spellings that nearly all messages use: one look-up says that they are valid
-# tokens, which of them are noted, and gives the one object that all messages share.
-_NAMES: dict[bytes, tuple[bytes, int]] = {
-    spelling: (spelling, _NOTED.get(name, 0)) for spelling, name in LOWER_NAMES.items()
+# tokens, which of them are noted, and gives the objects that all messages share.
+_NAMES: dict[bytes, tuple[bytes, bytes, int]] = {
+    spelling: (spelling, name, _NOTED.get(name, 0)) for spelling, name in LOWER_NAMES.items()
 }
 
 _METHODS: dict[bytes, str] = {
@@ -56,7 +56,7 @@ class HeadParser:
     """Reads one head (or trailer section) after the other.
 
     Give octets to ``receive`` until ``complete`` is true, read the attributes, ``reset``.
-    ``lines`` is a new list each time. The noted fields hold the value of the field, its
+    ``lines`` and ``names``, the latter in lower case, are new lists each time. The noted fields hold the value of the field, its
     lines joined with ", ", or ``None``.
     """
 
@@ -88,6 +88,7 @@ class HeadParser:
         self.status = 0
         self.reason = ""
         self.lines: list[tuple[bytes, bytes]] = []
+        self.names: list[bytes] = []
         self._forget_notes()
 
     def _forget_notes(self) -> None:
@@ -292,9 +293,11 @@ class HeadParser:
         value = line[colon + 1 : length].strip(b" \t")
         usual = _NAMES.get(name)
         if usual is not None:
-            name, known = usual
+            name, lower, known = usual
         else:
-            known = self._check_name(name)
+            self._check_name(name)
+            lower = name.lower()
+            known = _NOTED.get(lower, 0)
         if not plain and value.translate(None, VALUE_OCTETS):
             raise self._bad_value(name)
         if len(self.lines) >= self._max_count:
@@ -302,10 +305,11 @@ class HeadParser:
                 f"more than {self._max_count} field lines", rule="RFC 9110 §5.4", status=431
             )
         self.lines.append((name, value))
+        self.names.append(lower)
         if known:
             self._note(known, value)
 
-    def _check_name(self, name: bytes) -> int:
+    def _check_name(self, name: bytes) -> None:
         if name[len(name) - 1 : len(name)] in (b" ", b"\t"):
             # RFC 9112 §5.1: "A server MUST reject, with a response status code of 400 (Bad
             # Request), any received request message that contains whitespace between a
@@ -315,7 +319,6 @@ class HeadParser:
             )
         if len(name) == 0 or name.translate(None, TOKEN_OCTETS):
             raise self._error(f"field name {show(name, 40)} is not a token", "RFC 9110 §5.1")
-        return _NOTED.get(name.lower(), 0)
 
     def _bad_value(self, name: bytes) -> RemoteProtocolError:
         # RFC 9110 §5.5: "a recipient of CR, LF, or NUL within a field value MUST either

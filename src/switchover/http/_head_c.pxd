@@ -41,6 +41,7 @@ cdef class HeadParser:
     cdef readonly int status
     cdef readonly str reason
     cdef readonly list lines
+    cdef readonly list names
     cdef readonly int hosts
     cdef readonly bytes host
     cdef readonly bytes content_length
@@ -68,7 +69,7 @@ cdef class HeadParser:
     cdef str _read_version(self, bytes version)
     @cython.locals(version=bytes, rest=bytes, code=bytes, reason=bytes)
     cdef object _take_status_line(self, bytes line)
-    @cython.locals(length=Py_ssize_t, colon=Py_ssize_t, name=bytes, value=bytes, usual=tuple, known=int)
+    @cython.locals(length=Py_ssize_t, colon=Py_ssize_t, name=bytes, value=bytes, lower=bytes, usual=tuple, known=int)
     cdef object _take_field(self, bytes line, bint plain)
     cdef object _check_name(self, bytes name)
     cdef object _bad_value(self, bytes name)

@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from switchover.errors import ProtocolError
-from switchover.http.fields import Fields
+from switchover.http.messages import COMPILED as _MESSAGES_COMPILED
 from switchover.http.messages import Request, Response
+
+if TYPE_CHECKING or not _MESSAGES_COMPILED:
+    from switchover.http._events import (
+        ContentReceived,
+        MessageComplete,
+        RequestReceived,
+        Switched,
+    )
+else:
+    try:
+        from switchover.http._events_c import (
+            ContentReceived,
+            MessageComplete,
+            RequestReceived,
+            Switched,
+        )
+    except ImportError:
+        from switchover.http._events import (
+            ContentReceived,
+            MessageComplete,
+            RequestReceived,
+            Switched,
+        )
 
 __all__ = [
     "ContentReceived",
@@ -22,13 +46,6 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class RequestReceived:
-    """The head of a request has arrived (server)."""
-
-    request: Request
-
-
-@dataclass(frozen=True, slots=True)
 class ResponseReceived:
     """The head of the final response to ``request`` has arrived (client)."""
 
@@ -41,34 +58,6 @@ class InterimResponseReceived:
     """A 1xx response other than 101 has arrived; the final one is still to come (client)."""
 
     response: Response
-
-
-@dataclass(frozen=True, slots=True)
-class ContentReceived:
-    """A piece of the message's content. Where the pieces are cut means nothing."""
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class MessageComplete:
-    """The message has arrived whole. ``trailers`` never count as header fields."""
-
-    trailers: Fields = field(default_factory=Fields)
-
-
-@dataclass(frozen=True, slots=True)
-class Switched:
-    """The connection has left HTTP/1.1; the machine that says so is finished for good.
-
-    ``trailing_data`` are the octets received behind the last HTTP/1.1 message: the first
-    ones of ``protocol``.
-    """
-
-    protocol: str
-    request: Request
-    response: Response
-    trailing_data: bytes
 
 
 @dataclass(frozen=True, slots=True)
