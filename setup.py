@@ -43,6 +43,7 @@ SOURCES = {
     "switchover.asyncio._workers_c": "src/switchover/asyncio/_workers.py",
     "switchover.asyncio._wire_c": "src/switchover/asyncio/_wire.py",
     "switchover.asyncio._awaitables": "src/switchover/asyncio/_awaitables.pyx",
+    "switchover.http._lines": "src/switchover/http/_lines.pyx",
     "switchover.websocket._masking": "src/switchover/websocket/_masking.pyx",
 }
 

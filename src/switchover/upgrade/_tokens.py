@@ -84,7 +84,7 @@ class UpgradeToken:
 
     def matches(self, other: UpgradeToken) -> bool:
         """Whether both name the same protocol in the same version."""
-        return self._key == other._key
+        return self._key == other.key
 
     @property
     def key(self) -> tuple[str, str | None]:
@@ -97,7 +97,7 @@ class UpgradeToken:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, UpgradeToken):
             return NotImplemented
-        return self._key == other._key
+        return self._key == other.key
 
     def __hash__(self) -> int:
         return hash(self._key)
