@@ -234,7 +234,8 @@ def makers_of_values(tree: ast.AST) -> Iterator[ast.stmt]:
     """The ``__init__`` of classes with ``__match_args__``: one argument for each attribute."""
     for owner in ast.walk(tree):
         if isinstance(owner, ast.ClassDef):
-            names = {ast.unparse(node.targets[0]) for node in owner.body if type(node) is ast.Assign}
+            assigned = [node for node in owner.body if isinstance(node, ast.Assign)]
+            names = {ast.unparse(node.targets[0]) for node in assigned}
             if "__match_args__" in names:
                 yield from (node for node in owner.body if getattr(node, "name", "") == "__init__")
 

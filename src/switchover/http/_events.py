@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """The events of each request that a server receives.
 
 This file runs as it stands, and is compiled as ``_events_c`` with the C types of

@@ -71,9 +71,7 @@ class Fields:
         """Return the value of each line of ``name``, in order, as octets. Do not change it."""
         # A section has a dozen lines: looking along them is faster than making an index, and
         # leaves nothing behind. Common names are shared objects, so it rarely compares octets.
-        names = self._names
-        if names is None:
-            names = self._names = [_lower(line[0]) for line in self.raw]
+        names = self.names()
         key = _KEYS.get(name)
         if key is None:
             key = _remember(name)
@@ -107,10 +105,19 @@ class Fields:
         value = self.get(name)
         return [] if value is None else split_list(value)
 
+    def names(self) -> list[bytes]:
+        """Return the name of each line, in order, in lower case. Do not change it."""
+        names = self._names
+        if names is None or len(names) != len(self.raw):
+            names = self._names = [_lower(line[0]) for line in self.raw]
+        return names
+
     @property
     def connection_options(self) -> frozenset[str]:
         """The connection options (RFC 9110 §7.6.1), in lower case."""
         values = self.octets("Connection")
+        if len(values) == 1:
+            return connection_options(values[0])
         return connection_options(b", ".join(values) if values else None)
 
     def __getitem__(self, name: str) -> str:
@@ -182,9 +189,7 @@ _KEYS: dict[_Text, bytes] = {}
 _MAX_KEYS = 512
 
 
-def _filled(
-    fields: Fields, lines: list[tuple[bytes, bytes]], names: list[bytes] | None
-) -> Fields:
+def _filled(fields: Fields, lines: list[tuple[bytes, bytes]], names: list[bytes] | None) -> Fields:
     fields.raw = lines
     fields._names = names
     return fields

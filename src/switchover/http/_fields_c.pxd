@@ -12,6 +12,9 @@ cdef class Fields:
     cdef public list raw
     cdef list _names
 
+    @cython.locals(names=list, line=tuple)
+    cpdef list names(self)
+
     @cython.locals(names=list, key=bytes, line=tuple, place=Py_ssize_t)
     cpdef list octets(self, name)
 

@@ -55,8 +55,8 @@ class HeadParser:
     """Reads one head (or trailer section) after the other.
 
     Give octets to ``receive`` until ``complete`` is true, read the attributes, ``reset``.
-    ``lines`` and ``names``, the latter in lower case, are new lists each time. The noted fields hold the value of the field, its
-    lines joined with ", ", or ``None``.
+    ``lines`` is a new list each time, and so is ``names``, those of the lines in lower case.
+    The noted fields hold the value of the field, its lines joined with ", ", or ``None``.
     """
 
     def __init__(self, kind: int, limits: Limits, *, unfold: bool = False) -> None:

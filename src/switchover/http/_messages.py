@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """Requests and responses as values (RFC 9110 §6).
 
 This file runs as it stands, and is compiled as ``_messages_c`` with the C types of

@@ -2,8 +2,6 @@
 
 import cython
 
-from switchover.http._fields_c cimport Fields as CompiledFields
-
 
 cdef class Request:
     cdef public object method, target, fields, version, scheme, authority, protocol

@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """The server's end of an HTTP/1.1 connection, up to the switch (RFC 9112).
 
 Two sides run independently of each other, and meet when both are through:

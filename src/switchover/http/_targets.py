@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """Request targets and Host (RFC 9112 §3.2, RFC 9110 §7.2).
 
 This file runs as it stands, and is compiled as ``_targets_c`` with the C types of

@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """Writing heads and chunks; what the caller gave is checked before it goes out.
 
 RFC 9112 §11.1: a field value, reason phrase or target with CR LF in it would let somebody
@@ -32,9 +33,13 @@ _STATUS_LINES = {
 
 def _join(start_line: bytes, lines: Lines) -> bytes:
     parts = [start_line]
-    parts += [name + b": " + value for name, value in lines]
-    parts += (b"", b"")
-    return b"\r\n".join(parts)
+    for name, value in lines:
+        parts.append(b"\r\n")
+        parts.append(name)
+        parts.append(b": ")
+        parts.append(value)
+    parts.append(b"\r\n\r\n")
+    return b"".join(parts)
 
 
 def request_head(request: Request, lines: Lines) -> bytes:

@@ -21,7 +21,8 @@ def equal(value: Any, other: object) -> bool:
     """Whether both are of one class and all their attributes equal; else not implemented."""
     if type(other) is not type(value):
         return NotImplemented
-    return all(getattr(value, name) == getattr(other, name) for name in value.__match_args__)
+    names: tuple[str, ...] = value.__match_args__
+    return all(getattr(value, name) == getattr(other, name) for name in names)
 
 
 def set_once(value: object, name: str, content: object) -> None:

@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """The server's decision on a request: switch, answer as usual, or refuse with a response.
 
 ::
@@ -190,9 +191,7 @@ def _insisting(request: Request, registry: Registry, secure: bool) -> list[Upgra
     return [u for u in registry.required if u.applies(request, secure=secure)]
 
 
-def _candidates(
-    offer: Offer, registry: Registry, secure: bool
-) -> tuple[list[Candidate], _Misfit]:
+def _candidates(offer: Offer, registry: Registry, secure: bool) -> tuple[list[Candidate], _Misfit]:
     candidates: list[Candidate] = []
     closest, whose = _UNKNOWN, None
     for upgrade, token, position in registry.matching(offer):
@@ -225,12 +224,15 @@ def _excluded(upgrade: Upgrade, request: Request, registry: Registry, secure: bo
 def _fit(offer: Offer, upgrade: Upgrade, secure: bool) -> dict[str, str] | _Misfit:
     """Return the path's parameters if the request fits the registration, else the reason."""
     request = offer.request
-    if upgrade.secure is not None and upgrade.secure is not secure:
-        return _ONLY_TLS if upgrade.secure else _ONLY_CLEARTEXT
-    parameters = {} if upgrade.pattern is None else upgrade.pattern.match(request.path)
+    wanted = upgrade.secure
+    if wanted is not None and wanted is not secure:
+        return _ONLY_TLS if wanted else _ONLY_CLEARTEXT
+    pattern = upgrade.pattern
+    parameters = {} if pattern is None else pattern.match(request.path)
     if parameters is None:
         return _NOT_HERE
-    if upgrade.predicate is not None and not upgrade.predicate(request):
+    predicate = upgrade.predicate
+    if predicate is not None and not predicate(request):
         return _NOT_SO
     if offer.extended:
         if not upgrade.extended_connect:
@@ -238,7 +240,8 @@ def _fit(offer: Offer, upgrade: Upgrade, secure: bool) -> dict[str, str] | _Misf
         return parameters
     # RFC 9110 §7.8: "A server MUST NOT switch protocols unless the received message
     # semantics can be honored by the new protocol".
-    if upgrade.methods is not None and request.method not in upgrade.methods:
+    methods = upgrade.methods
+    if methods is not None and request.method not in methods:
         return _Misfit(f"{upgrade.token} does not start from {request.method[:20]}", closeness=5)
     if not request.has_content:
         return parameters
@@ -347,6 +350,6 @@ def switching_response(selection: Select) -> Response:
     return build_switching_response(
         selection.token,
         selection.acceptance.fields,
-        layers_above=selection.upgrade.layers_above,
-        extended=selection.request.protocol is not None,
+        selection.upgrade.layers_above,
+        selection.request.protocol is not None,
     )

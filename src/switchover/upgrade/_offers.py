@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """Is this request an offer to switch? One function answers, and says why not.
 
 The conditions stand in the order in which RFC 9110 §7.8 brings them up; nothing else in

@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """Path patterns: ``/chat``, or ``/udp/{host}/{port}/`` with parameters.
 
 This file runs as it stands, and is compiled as ``_paths_c`` with the C types of

@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """What a server can switch to: registrations, their conditions, and the choice among them.
 
 A registration (:class:`Upgrade`) says for one protocol which requests may switch to it and

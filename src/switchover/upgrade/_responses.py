@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """The responses of the mechanism: 101 (or 200), 426, and advertisements in others.
 
 This file runs as it stands, and is compiled as ``_responses_c`` with the C types of
@@ -53,20 +54,19 @@ def switching_response_to(
         raise LocalProtocolError(f"cannot switch to {token}: {offer.reason}", rule=offer.rule)
     if offer.find(token) is None:
         raise LocalProtocolError(f"{token} was not offered", rule="RFC 9110 §7.8")
-    return build_switching_response(
-        token, fields, layers_above=layers_above, extended=offer.extended
-    )
+    return build_switching_response(token, fields, layers_above, offer.extended)
 
 
 def build_switching_response(
-    token: UpgradeToken, fields: Fields | None, *, layers_above: Sequence[str], extended: bool
+    token: UpgradeToken, fields: Fields | None, layers_above: Sequence[str], extended: bool
 ) -> Response:
     """Return the switching response for a token that is known to have been offered."""
-    lines = fields.raw if fields is not None else []
-    for name, _ in lines:
-        if name.lower() in _RESERVED:
+    lines, names = ([], []) if fields is None else (fields.raw, fields.names())
+    for place, name in enumerate(names):
+        if name in _RESERVED:
+            given = lines[place][0].decode()
             raise LocalProtocolError(
-                f"a switching response is given no {name.decode()} field", rule="RFC 9110 §15.2.2"
+                f"a switching response is given no {given} field", rule="RFC 9110 §15.2.2"
             )
     if extended:
         return Response(200, Fields.from_octets(list(lines)))
@@ -75,10 +75,12 @@ def build_switching_response(
     # layer-ascending order.
     upgrade = str(token) if not layers_above else ", ".join([str(token), *layers_above])
     all_lines = [(b"Upgrade", upgrade.encode("ascii")), _CONNECTION, *lines]
-    return Response(101, Fields.from_octets(all_lines), "Switching Protocols")
+    all_fields = Fields.from_octets(all_lines, [*_SWITCHING_NAMES, *names])
+    return Response(101, all_fields, "Switching Protocols")
 
 
 _CONNECTION = (b"Connection", b"Upgrade")
+_SWITCHING_NAMES = [b"upgrade", b"connection"]
 
 
 def required_response(

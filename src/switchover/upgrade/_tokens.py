@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """Upgrade tokens: the names of protocols in ``Upgrade`` (RFC 9110 §7.8, §16.7).
 
 This file runs as it stands, and is compiled as ``_tokens_c`` with the C types of

@@ -1,4 +1,4 @@
-"""The server's decision on a request: the compiled build where there is one, else the same source."""
+"""What a server does about a request: the compiled build where there is one, else the source."""
 
 from __future__ import annotations
 

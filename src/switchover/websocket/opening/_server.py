@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """The server's part of the opening handshake (RFC 6455 §4.2; RFC 8441 §5): a checklist.
 
 This file runs as it stands, and is compiled as ``_server_c`` with the C types of

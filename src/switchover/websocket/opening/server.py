@@ -1,4 +1,4 @@
-"""The server's part of the opening handshake: the compiled build where there is one, else the same source."""
+"""The server's part of the opening handshake: the compiled build where there is one."""
 
 from __future__ import annotations
 
