@@ -26,7 +26,7 @@ class RequestReceived:
         self.request = request
 
     def __eq__(self, other: object) -> bool:
-        return equal(self, other)
+        return equal(self, other) if type(other) is type(self) else NotImplemented
 
     __hash__ = None  # type: ignore[assignment]  # holds a value that can be changed
 
@@ -49,7 +49,7 @@ class ContentReceived:
         self.data = data
 
     def __eq__(self, other: object) -> bool:
-        return equal(self, other)
+        return equal(self, other) if type(other) is type(self) else NotImplemented
 
     def __hash__(self) -> int:
         return hash((self.data,))
@@ -82,7 +82,7 @@ class MessageComplete:
         return trailers
 
     def __eq__(self, other: object) -> bool:
-        return equal(self, other)
+        return equal(self, other) if type(other) is type(self) else NotImplemented
 
     __hash__ = None  # type: ignore[assignment]  # holds a value that can be changed
 
@@ -114,7 +114,7 @@ class Switched:
         self.trailing_data = trailing_data
 
     def __eq__(self, other: object) -> bool:
-        return equal(self, other)
+        return equal(self, other) if type(other) is type(self) else NotImplemented
 
     __hash__ = None  # type: ignore[assignment]  # holds values that can be changed
 

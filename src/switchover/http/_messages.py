@@ -55,7 +55,7 @@ class Request:
         self.protocol = protocol
 
     def __eq__(self, other: object) -> bool:
-        return equal(self, other)
+        return equal(self, other) if type(other) is type(self) else NotImplemented
 
     __hash__ = None  # type: ignore[assignment]  # a value that can be changed
 
@@ -137,7 +137,7 @@ class Response:
         self.content = content
 
     def __eq__(self, other: object) -> bool:
-        return equal(self, other)
+        return equal(self, other) if type(other) is type(self) else NotImplemented
 
     __hash__ = None  # type: ignore[assignment]  # a value that can be changed
 

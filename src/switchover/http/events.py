@@ -33,6 +33,7 @@ else:
         )
 
 __all__ = [
+    "COMPILED",
     "ContentReceived",
     "Event",
     "Failed",
@@ -43,6 +44,9 @@ __all__ = [
     "ResponseReceived",
     "Switched",
 ]
+
+#: Whether those of a server's requests are compiled.
+COMPILED: bool = RequestReceived.__module__.endswith("_c")
 
 
 @dataclass(frozen=True, slots=True)

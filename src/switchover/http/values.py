@@ -17,19 +17,16 @@ def shown(value: Any) -> str:
     return f"{type(value).__qualname__}({', '.join(attributes)})"
 
 
-def equal(value: Any, other: object) -> bool:
-    """Whether both are of one class and all their attributes equal; else not implemented."""
-    if type(other) is not type(value):
-        return NotImplemented
-    names: tuple[str, ...] = value.__match_args__
-    return all(getattr(value, name) == getattr(other, name) for name in names)
+def equal(value: Any, other: Any) -> bool:
+    """Whether all attributes of two values of one class are equal."""
+    return all(getattr(value, name) == getattr(other, name) for name in value.__match_args__)
 
 
-def set_once(value: object, name: str, content: object) -> None:
-    """Set an attribute that has none yet; raise ``AttributeError`` for any other.
+def set_once(value: Any, name: str, content: object) -> None:
+    """Set an attribute that is not set yet; raise ``AttributeError`` for any other.
 
     The ``__setattr__`` of values that are not to change, which compiled ones cannot anyway.
     """
-    if hasattr(value, name):
+    if name not in value.__slots__ or hasattr(value, name):
         raise AttributeError(f"a {type(value).__name__} cannot be changed")
     object.__setattr__(value, name, content)

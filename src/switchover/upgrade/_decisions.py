@@ -68,7 +68,7 @@ class Select:
         self.parameters = parameters
 
     def __eq__(self, other: object) -> bool:
-        return equal(self, other)
+        return equal(self, other) if type(other) is type(self) else NotImplemented
 
     __hash__ = None  # type: ignore[assignment]  # holds values that can be changed
 

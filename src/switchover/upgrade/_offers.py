@@ -51,7 +51,7 @@ class Offer:
         self.extended = extended
 
     def __eq__(self, other: object) -> bool:
-        return equal(self, other)
+        return equal(self, other) if type(other) is type(self) else NotImplemented
 
     __hash__ = None  # type: ignore[assignment]  # holds a value that can be changed
 

@@ -84,7 +84,7 @@ class Acceptance:
         self.protocol = protocol
 
     def __eq__(self, other: object) -> bool:
-        return equal(self, other)
+        return equal(self, other) if type(other) is type(self) else NotImplemented
 
     __hash__ = None  # type: ignore[assignment]  # holds a value that can be changed
 
@@ -245,7 +245,7 @@ class Candidate:
         self.parameters = parameters
 
     def __eq__(self, other: object) -> bool:
-        return equal(self, other)
+        return equal(self, other) if type(other) is type(self) else NotImplemented
 
     __hash__ = None  # type: ignore[assignment]  # holds a dictionary
 
