@@ -22,6 +22,7 @@ from switchover.asgi.types import Application, Message, Scope
 from switchover.errors import ConnectionClosed, Disconnected, LocalProtocolError
 from switchover.http.fields import Fields
 from switchover.http.messages import Response
+from switchover.upgrade.registry import Acceptance
 from switchover.websocket.close_codes import CloseCode
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from switchover.asyncio.exchange import Exchange
     from switchover.asyncio.websocket import WebSocket
-    from switchover.upgrade.registry import Acceptance
 
 __all__ = ["WebSocketCycle"]
 
@@ -200,7 +200,7 @@ class WebSocketCycle:
         if subprotocol is not None:
             fields.set("Sec-WebSocket-Protocol", subprotocol)
             state = replace(acceptance.state, subprotocol=subprotocol)
-            acceptance = replace(acceptance, state=state)
+            acceptance = Acceptance(acceptance.fields, state, acceptance.protocol)
         ws = self._create(exchange, acceptance)
         await exchange.switch("websocket", fields, ws)
         self._ws = ws

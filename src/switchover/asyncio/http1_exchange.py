@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from switchover.asyncio.exchange import Exchange, Handler, PeerFacts
@@ -143,7 +142,13 @@ class HTTP1Exchange(Exchange):
         registry = self._driver.server.registry
         if not registry.advertised:
             return response
-        named = replace(response, fields=response.fields.copy())
+        named = Response(
+            response.status,
+            response.fields.copy(),
+            response.reason,
+            response.version,
+            response.content,
+        )
         advertise(named, registry, self.request, secure=self.facts.protected)
         return named
 
