@@ -130,9 +130,7 @@ class HTTP1Exchange(Exchange):
         self._driver.sent()
 
     async def send_response(self, response: Response, *, end: bool = False) -> None:
-        self._check_open()
-        if self.response_started:
-            raise LocalProtocolError("the response has been started already", rule="RFC 9110 §15")
+        self._check_unanswered()
         self._driver.machine.send_response(self._advertising(response), end=end)
         self.response_started = True
         self.response_status = response.status
@@ -160,12 +158,24 @@ class HTTP1Exchange(Exchange):
     async def switch(
         self, protocol: str, fields: Fields, successor: asyncio.BaseProtocol, *, status: int = 0
     ) -> None:
-        self._check_open()
-        if self.response_started:
-            raise LocalProtocolError("the response has been started already", rule="RFC 9110 §15")
+        self._check_unanswered()
         # RFC 9110 §7.8: the client "MUST NOT" be switched before its request is complete.
         while self._content or not self._content_complete:
             await self.receive_content()
+        self._switch(protocol, fields, successor, status)
+
+    def try_switch(
+        self, protocol: str, fields: Fields, successor: asyncio.BaseProtocol
+    ) -> bool:
+        self._check_unanswered()
+        if self._content or not self._content_complete:
+            return False
+        self._switch(protocol, fields, successor, 0)
+        return True
+
+    def _switch(
+        self, protocol: str, fields: Fields, successor: asyncio.BaseProtocol, status: int
+    ) -> None:
         if self.request.method == "CONNECT":
             response = Response(status or 200, fields)
         else:
@@ -220,6 +230,11 @@ class HTTP1Exchange(Exchange):
             raise Disconnected("the client has left")
         if self.response_complete:
             raise LocalProtocolError("the response is complete", rule="RFC 9110 §15")
+
+    def _check_unanswered(self) -> None:
+        self._check_open()
+        if self.response_started:
+            raise LocalProtocolError("the response has been started already", rule="RFC 9110 §15")
 
     async def _wait(self) -> None:
         if self._waiter is None or self._waiter.done():
