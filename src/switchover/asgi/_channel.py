@@ -38,7 +38,7 @@ class Channel:
     ``create`` makes the WebSocket object that takes the connection over.
     """
 
-    __slots__ = ("_acceptance", "_connected", "_create", "_exchange", "_state", "_ws")
+    __slots__ = ("_acceptance", "_connected", "_create", "_denial", "_exchange", "_state", "_ws")
 
     def __init__(
         self,
@@ -51,6 +51,7 @@ class Channel:
         self._create: Any = create
         self._state = CONNECTING
         self._connected = False
+        self._denial: Any = None  # websocket.http.response.start, until it is sent
         self._ws: Any = None
 
     async def run(self, app: Application, scope: Scope) -> None:
@@ -60,7 +61,7 @@ class Channel:
         except Exception as error:  # noqa: BLE001  # logged there, and answered for
             rest = self.application_failed(error, scope)
         else:
-            rest = self.application_returned()
+            rest = self.returned()
         if rest is not None:
             await rest
 
@@ -70,8 +71,8 @@ class Channel:
         """End the connection: the application has raised ``error``."""
         raise NotImplementedError
 
-    def application_returned(self) -> _Rest | None:
-        """End the connection, if the application has not done so."""
+    def application_gave_up(self) -> _Rest | None:
+        """End the exchange: the application has returned, and has not accepted."""
         raise NotImplementedError
 
     def _begin_other(self, kind: str, message: Message) -> _Rest | None:
@@ -85,6 +86,16 @@ class Channel:
 
     def _chosen(self, acceptance: Acceptance, message: Message) -> Acceptance:
         raise NotImplementedError
+
+    def returned(self) -> _Rest | None:
+        """End the connection, if that has not been done: the application has returned."""
+        ws = self._ws
+        if ws is None:
+            return self.application_gave_up()
+        if ws._machine._receiving:
+            ws.close_nowait()  # the server waits for the end of connections, not we
+        # Else the peer has closed, or broken a rule: the end goes its way without us.
+        return None
 
     # What the application calls.
 

@@ -110,7 +110,7 @@ cdef class Running(Frameless):
 
     cdef object _returned(self):
         self._scope = None
-        return self._afterwards((<PlainChannel> self._owner).application_returned())
+        return self._afterwards((<PlainChannel> self._owner).returned())
 
     cdef object _afterwards(self, rest):
         self._rest = rest

@@ -13,7 +13,7 @@ awaited in its own task, directly on the :class:`~switchover.asyncio.websocket.W
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +25,6 @@ from switchover.http.fields import Fields
 from switchover.http.messages import Response
 
 if TYPE_CHECKING:
-    from switchover.asyncio.exchange import Exchange
-    from switchover.asyncio.websocket import WebSocket
     from switchover.upgrade.registry import Acceptance
 
 __all__ = ["WebSocketCycle"]
@@ -71,16 +69,7 @@ _NOT_FROM_THE_APPLICATION = (
 class WebSocketCycle(Channel):
     """Runs the application for one opening handshake and the connection that follows."""
 
-    __slots__ = ("_denial",)
-
-    def __init__(
-        self,
-        exchange: Exchange,
-        acceptance: Acceptance,
-        create: Callable[[Exchange, Acceptance], WebSocket],
-    ) -> None:
-        super().__init__(exchange, acceptance, create)
-        self._denial: Message | None = None
+    __slots__ = ()
 
     # What the application calls, as far as it is not plain: see Channel.
 
@@ -179,7 +168,6 @@ class WebSocketCycle(Channel):
 
     def _denial_response(self, data: bytes, *, complete: bool) -> Response:
         start, self._denial = self._denial, None
-        assert start is not None
         status = start["status"]
         # RFC 8441 §5: over HTTP/2 a 2xx would be the switch itself.
         if status < 300:
@@ -214,13 +202,11 @@ class WebSocketCycle(Channel):
         self._ws.close_nowait(1011, "the application failed")
         return None
 
-    def application_returned(self) -> _Rest | None:
-        if self._ws is not None:
-            self._ws.close_nowait()  # the server waits for the end of connections, not we
-        elif self._state != CLOSED:
-            logger.error("the application returned %s", _WHEN[self._state])
-            return self._answer_instead(_NO_ANSWER)
-        return None
+    def application_gave_up(self) -> _Rest | None:
+        if self._state == CLOSED:
+            return None
+        logger.error("the application returned %s", _WHEN[self._state])
+        return self._answer_instead(_NO_ANSWER)
 
     async def _answer_instead(self, text: str) -> None:
         exchange = self._exchange

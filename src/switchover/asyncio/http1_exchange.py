@@ -12,7 +12,12 @@ from switchover.errors import Disconnected, LocalProtocolError
 from switchover.http.fields import Fields
 from switchover.http.messages import Request, Response
 from switchover.upgrade.offers import Offer
-from switchover.upgrade.responses import advertise, switching_response_to
+from switchover.upgrade.responses import (
+    advertise,
+    build_switching_response,
+    switching_response_to,
+)
+from switchover.upgrade.tokens import UpgradeToken
 
 if TYPE_CHECKING:
     from switchover.asyncio.http1_server import HTTP1ServerProtocol
@@ -164,9 +169,7 @@ class HTTP1Exchange(Exchange):
             await self.receive_content()
         self._switch(protocol, fields, successor, status)
 
-    def try_switch(
-        self, protocol: str, fields: Fields, successor: asyncio.BaseProtocol
-    ) -> bool:
+    def try_switch(self, protocol: str, fields: Fields, successor: asyncio.BaseProtocol) -> bool:
         self._check_unanswered()
         if self._content or not self._content_complete:
             return False
@@ -179,13 +182,17 @@ class HTTP1Exchange(Exchange):
         if self.request.method == "CONNECT":
             response = Response(status or 200, fields)
         else:
-            response = switching_response_to(
-                self.request, protocol, fields=fields, offer=self.offer
-            )
+            response = self._switching_response(UpgradeToken.parse(protocol), fields)
         self._driver.machine.switch(response, protocol)
         self.response_started = self.response_complete = True
         self.response_status = response.status
         self._driver.switch_to(successor)
+
+    def _switching_response(self, token: UpgradeToken, fields: Fields) -> Response:
+        offer = self.offer
+        if offer is None or offer.find(token) is None:
+            return switching_response_to(self.request, token, fields=fields, offer=offer)
+        return build_switching_response(token, fields, layers_above=(), extended=offer.extended)
 
     def run(self, handler: Handler) -> None:
         """Run ``handler`` in a task of its own."""
