@@ -13,6 +13,7 @@ that name; the source runs as it is where the compiled module is missing, only s
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -36,8 +37,12 @@ SOURCES = {
     "switchover.asgi._scopes_c": "src/switchover/asgi/_scopes.py",
     "switchover.asgi._channel_c": "src/switchover/asgi/_channel.py",
     "switchover.asgi._channel_awaitables": "src/switchover/asgi/_channel_awaitables.pyx",
+    "switchover.asyncio._sockets": "src/switchover/asyncio/_sockets.pyx",
     "switchover.websocket._masking": "src/switchover/websocket/_masking.pyx",
 }
+
+#: What goes to the kernel itself; elsewhere the event loop does.
+ONLY_LINUX = {"switchover.asyncio._sockets"}
 
 
 def _layouts_changed() -> bool:
@@ -57,7 +62,11 @@ def extensions(mode: str) -> list[Extension]:
         if mode == "required":
             raise
         return []
-    wanted = [Extension(name, [path]) for name, path in SOURCES.items() if Path(path).exists()]
+    wanted = [
+        Extension(name, [path])
+        for name, path in SOURCES.items()
+        if Path(path).exists() and (name not in ONLY_LINUX or sys.platform == "linux")
+    ]
     compiled: list[Extension] = cythonize(
         wanted,
         force=_layouts_changed(),
