@@ -25,6 +25,7 @@ SOURCES = {
     "switchover.http2._frames_c": "src/switchover/http2/_frames.py",
     "switchover.http2._machine_c": "src/switchover/http2/_machine.py",
     "switchover.websocket._framing_c": "src/switchover/websocket/_framing.py",
+    "switchover.websocket._connection_c": "src/switchover/websocket/_connection.py",
     "switchover.asyncio._http1_carrier_c": "src/switchover/asyncio/_http1_carrier.py",
     "switchover.asyncio._http2_carrier_c": "src/switchover/asyncio/_http2_carrier.py",
     "switchover.asyncio._http2_stream_c": "src/switchover/asyncio/_http2_stream.py",
