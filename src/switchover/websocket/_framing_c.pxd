@@ -28,7 +28,7 @@ cdef class Framing:
     cdef Py_ssize_t _key_at
     cdef bytearray _storage
     cdef list _parts
-    cdef object _entropy
+    cdef readonly object _entropy
 
     cdef _begin(self, tuple extensions, max_size, long max_fragments, entropy)
     cpdef _control(self, int opcode, bytes payload)
