@@ -11,7 +11,6 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 
 from switchover.asyncio._wire_c cimport Waiter
-from switchover.asyncio._wire_c cimport Wire as PlainWire
 
 from switchover.errors import ConnectionClosedOK
 from switchover.websocket.events import Fragment
