@@ -23,11 +23,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from switchover.websocket import _framing, connection
+from switchover.websocket import _connection, _framing
 from switchover.websocket.events import Close, Failed, Ping, Pong
 
 wsproto = pytest.importorskip("wsproto")
-_framing_c = pytest.importorskip("switchover.websocket._framing_c")
+_connection_c = pytest.importorskip("switchover.websocket._connection_c")
 
 from wsproto.connection import Connection as TheirConnection  # noqa: E402  # after the skip
 from wsproto.connection import ConnectionState, ConnectionType  # noqa: E402
@@ -37,23 +37,24 @@ from wsproto.events import Pong as TheirPong  # noqa: E402
 from wsproto.utilities import RemoteProtocolError as TheirError  # noqa: E402
 
 
-def _load(framing: ModuleType) -> ModuleType:
-    chosen = sys.modules["switchover.websocket.framing"]
-    sys.modules["switchover.websocket.framing"] = framing
+def _load_plain() -> ModuleType:
+    """Load the source of the connection on the source of the frame loop."""
+    room: Any = sys.modules["switchover.websocket"]
+    chosen, room.framing = room.framing, _framing
     try:
         spec = importlib.util.spec_from_file_location(
-            f"switchover.websocket._fuzzed_{framing.__name__[-2:]}", connection.__file__
+            "switchover.websocket._fuzzed", _connection.__file__
         )
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     finally:
-        sys.modules["switchover.websocket.framing"] = chosen
+        room.framing = chosen
     return module
 
 
-PLAIN, COMPILED = _load(_framing), _load(_framing_c)
+PLAIN, COMPILED = _load_plain(), _connection_c
 
 _FIRSTS = [0x81, 0x82, 0x81, 0x82, 0x01, 0x02, 0x00, 0x80, 0x80, 0x89, 0x8A, 0x88]
 _PAYLOADS = [b"", b"a", "é€𐍈".encode(), b"\xe2\x82", b"\xac", b"\xff", b"\x03\xe8", b"x" * 125]

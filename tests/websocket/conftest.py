@@ -9,27 +9,28 @@ from typing import Any
 
 import pytest
 
-from switchover.websocket import _framing, connection
+from switchover.websocket import _connection, _framing
 
 try:
-    from switchover.websocket import _framing_c
+    from switchover.websocket import _connection_c
 except ImportError:
-    _framing_c = None  # type: ignore[assignment]  # no compiler: only the source is tested
+    _connection_c = None  # type: ignore[assignment]  # no compiler: only the source is tested
 
 
-def _connection_module(framing: ModuleType) -> ModuleType:
-    """Load connection.py once more, upon the given build of the frame loop."""
-    name = f"switchover.websocket._connection_on{framing.__name__.rpartition('.')[2]}"
-    chosen = sys.modules["switchover.websocket.framing"]
-    sys.modules["switchover.websocket.framing"] = framing
+def _plain() -> ModuleType:
+    """Load the source of the connection once more, on the source of the frame loop."""
+    room: Any = sys.modules["switchover.websocket"]
+    chosen, room.framing = room.framing, _framing
     try:
-        spec = importlib.util.spec_from_file_location(name, connection.__file__)
+        spec = importlib.util.spec_from_file_location(
+            "switchover.websocket._connection_on_framing", _connection.__file__
+        )
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     finally:
-        sys.modules["switchover.websocket.framing"] = chosen
+        room.framing = chosen
     return module
 
 
@@ -38,9 +39,9 @@ class Kit:
 
     KEY = bytes.fromhex("37fa213d")  # the key of RFC 6455 §5.7
 
-    def __init__(self, framing: ModuleType) -> None:
-        self.module = _connection_module(framing)
-        self.compiled = framing is _framing_c
+    def __init__(self, module: ModuleType) -> None:
+        self.module = module
+        self.compiled = module is _connection_c
 
     def server(self, **options: Any) -> Any:
         return self.module.Connection(self.module.Side.SERVER, **options)
@@ -129,9 +130,9 @@ class Kit:
         return int(code)
 
 
-_builds = [pytest.param(_framing, id="pure")]
-if _framing_c is not None:
-    _builds.append(pytest.param(_framing_c, id="compiled"))
+_builds = [pytest.param(_plain(), id="pure")]
+if _connection_c is not None:
+    _builds.append(pytest.param(_connection_c, id="compiled"))
 
 
 @pytest.fixture(params=_builds, scope="session")

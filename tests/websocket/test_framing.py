@@ -73,7 +73,7 @@ def test_each_frame_has_a_key_of_its_own(kit: Any) -> None:
 
 def test_keys_come_from_the_operating_system(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """SEC-17, RFC 6455 §10.3: the default is os.urandom, drawn in blocks; no PRNG is asked."""
-    assert kit.module.Connection.__init__.__kwdefaults__["entropy"] is os.urandom
+    assert kit.client()._entropy is os.urandom
     drawn = []
 
     def entropy(size: int) -> bytes:

@@ -27,3 +27,7 @@ cdef class Sending(Frameless):
 
 cdef object resume(coroutine, int *returned)
 cdef make_sendable(type kind)
+
+
+cdef class Wire(PlainWire):
+    pass

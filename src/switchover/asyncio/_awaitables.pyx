@@ -12,7 +12,6 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 
 from switchover.asyncio._wire_c cimport _MUCH, Waiter
-from switchover.asyncio._wire_c cimport Wire as PlainWire
 
 from switchover.errors import ConnectionClosedOK
 from switchover.websocket.events import Fragment

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
-from switchover.asyncio.deadlines import Deadline, Deadlines
+from switchover.asyncio import deadlines
 from switchover.asyncio.exchange import PeerFacts
 from switchover.asyncio.flow import WriteGate, receive_buffer
 from switchover.asyncio.http1_exchange import HTTP1Exchange
@@ -82,7 +82,7 @@ class HTTP1Carrier:
         settings = server.settings
         self.server = server
         self._loop = loop
-        self._deadlines = Deadlines.of(loop)
+        self._deadlines = deadlines.deadlines_of(loop)
         self._machine = machine or ServerConnection(
             limits=settings.limits,
             scheme=scheme,
@@ -103,7 +103,7 @@ class HTTP1Carrier:
         self._content_octets = 0
         self._open_offer: tuple[Request, Ordinary | None] | None = None
         self._owed = machine is not None
-        self._deadline: Deadline | None = None
+        self._deadline: deadlines.Deadline | None = None
         self._reading_paused = False
         self._pumping = False
         self._idle = False

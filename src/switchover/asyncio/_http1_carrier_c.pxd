@@ -2,15 +2,22 @@
 
 import cython
 
+cimport switchover.asyncio._deadlines_c as deadlines
+from switchover.asyncio._deadlines_c cimport Deadline as CompiledDeadline
+from switchover.asyncio._deadlines_c cimport Deadlines as CompiledDeadlines
+from switchover.asyncio._roll_c cimport Roll as CompiledRoll
+
 from switchover.http._server_c cimport ServerConnection as CompiledServerConnection
 
 
 cdef class HTTP1Carrier:
-    cdef readonly object server
+    cdef readonly CompiledRoll server
     cdef public object exchange
     cdef public CompiledServerConnection _machine
     cdef public object _transport, _selection, _loop, _open_offer
-    cdef object _buffer, _deadline, _deadlines, _gate
+    cdef object _buffer, _gate
+    cdef CompiledDeadline _deadline
+    cdef CompiledDeadlines _deadlines
     cdef object _prefix
     cdef public list _content
     cdef public Py_ssize_t _content_octets

@@ -24,13 +24,15 @@ import weakref
 from asyncio import CancelledError, current_task, tasks
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from switchover.asyncio import _receiver as receiver
 from switchover.asyncio.flow import plain_socket
 from switchover.errors import ConnectionClosedOK
 from switchover.websocket.events import Fragment
-from switchover.websocket.framing import Framing
+
+if TYPE_CHECKING:
+    from switchover.websocket.connection import Connection
 
 __all__ = ["Waiter", "Wire"]
 
@@ -47,7 +49,11 @@ _ASKED_LATER = -4
 #: What a queued message counts for besides its length.
 _OVERHEAD = 64
 
-_shared_buffers: weakref.WeakKeyDictionary[Any, memoryview] = weakref.WeakKeyDictionary()
+#: Of each loop: a reference to it, the buffer to read to, and its octets.
+_shared_buffers: weakref.WeakKeyDictionary[Any, tuple[Any, memoryview, bytearray]] = (
+    weakref.WeakKeyDictionary()
+)
+_latest_buffer: tuple[Any, memoryview, bytearray] | None = None
 
 # Before 3.12 current_task() is written in Python, and asks for the running loop first.
 _current_task: Callable[[Any], Any] = current_task
@@ -193,7 +199,10 @@ class Wire(receiver.Receiver):
         "on_message",
     )
 
-    def __init__(self, machine: Framing, high: int, low: int) -> None:
+    def __init__(self, machine: Connection, high: int, low: int) -> None:
+        self._begin(machine, high, low)
+
+    def _begin(self, machine: Connection, high: int, low: int) -> None:
         self._machine = machine
         self._transport: Any = None
         self._loop: Any = None
@@ -238,8 +247,7 @@ class Wire(receiver.Receiver):
         """Work on ``transport`` from now on."""
         self._transport = transport
         self._loop = loop
-        self._shared = shared = _shared_buffer(loop)
-        self._shared_octets = shared.obj
+        _, self._shared, self._shared_octets = _shared_buffer(loop)
         self._write_queued = True
         self._fd = _ASKED_LATER
 
@@ -560,8 +568,15 @@ def _cost(message: Any) -> int:
     return len(data) + _OVERHEAD
 
 
-def _shared_buffer(loop: Any) -> memoryview:
+def _shared_buffer(loop: Any) -> tuple[Any, memoryview, bytearray]:
+    """Return what is known of the loop's buffer; there is hardly ever more than one loop."""
+    global _latest_buffer
+    latest = _latest_buffer  # once: another thread may have a loop of its own
+    if latest is not None and latest[0]() is loop:
+        return latest
     buffer = _shared_buffers.get(loop)
     if buffer is None:
-        buffer = _shared_buffers[loop] = memoryview(bytearray(_SHARED))
+        octets = bytearray(_SHARED)
+        buffer = _shared_buffers[loop] = weakref.ref(loop), memoryview(octets), octets
+    _latest_buffer = buffer
     return buffer

@@ -3,12 +3,16 @@ import cython
 
 cimport switchover.asyncio._receiver_c as receiver
 
+from switchover.websocket._connection_c cimport Connection as CompiledConnection
 from switchover.websocket._framing_c cimport Framing as CompiledFraming
 
 cdef Py_ssize_t _MUCH, _JOINED, _VECTOR, _OVERHEAD
 cdef int _ASKED_LATER
 
+cdef tuple _latest_buffer
+
 cdef Py_ssize_t _cost(object message) except -1
+cdef tuple _shared_buffer(loop)
 
 @cython.final
 cdef class Waiter:
@@ -21,7 +25,7 @@ cdef class Waiter:
     cpdef wake(self, bint at_once)
 
 cdef class Wire(receiver.Receiver):
-    cdef public CompiledFraming _machine
+    cdef public CompiledConnection _machine
     cdef public object _transport, _loop, on_message
     cdef public object _shared
     cdef public bytearray _shared_octets
@@ -33,6 +37,13 @@ cdef class Wire(receiver.Receiver):
     cdef public int _fd
     cdef public bint _write_queued, _writing_paused, _flush_scheduled
 
+    cdef _begin(self, CompiledConnection machine, Py_ssize_t high, Py_ssize_t low)
+    cpdef _event(self, event)
+    cpdef _callback_failed(self, error)
+    cpdef _connection_ending(self)
+    cpdef _closed_error(self)
+    cpdef _settled(self)
+    cpdef _attach(self, transport, loop)
     @cython.locals(machine=CompiledFraming, events=list)
     cdef _deliver(self)
     cdef _call_back(self, list events)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from switchover.asyncio.deadlines import COMPILED as _DEADLINES_COMPILED
+from switchover.asyncio.roll import COMPILED as _ROLL_COMPILED
 from switchover.http.server import COMPILED as _MACHINE_COMPILED
 
 __all__ = ["COMPILED", "HTTP1Carrier"]
 
-if TYPE_CHECKING or not _MACHINE_COMPILED:
-    # The compiled one calls the machine in C, so it needs the compiled machine.
+if TYPE_CHECKING or not (_MACHINE_COMPILED and _DEADLINES_COMPILED and _ROLL_COMPILED):
+    # The compiled one calls all three in C, so it needs the compiled ones.
     from switchover.asyncio._http1_carrier import HTTP1Carrier
 else:
     try:

@@ -9,13 +9,14 @@ import os
 import socket
 import ssl as ssl_module
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from email.utils import formatdate
 from typing import Any, Self, cast
 
 from switchover.asyncio.exchange import Exchange, Handler
 from switchover.asyncio.http1_server import HTTP1ServerProtocol
 from switchover.asyncio.reports import Observer
+from switchover.asyncio.roll import Roll
 from switchover.asyncio.settings import ServerSettings
 from switchover.asyncio.sockets import Listening, bind, bind_path, listen
 from switchover.asyncio.tls import harden
@@ -48,7 +49,7 @@ async def not_found(exchange: Exchange) -> None:
     await exchange.send_response(Response.text(404, "Not Found\n"), end=True)
 
 
-class Server:
+class Server(Roll):
     """Serves a handler, and the switches it is given, on any number of sockets.
 
     ``handler`` answers ordinary exchanges; ``upgrades`` are the protocols the server switches
@@ -76,24 +77,16 @@ class Server:
         advertise: Sequence[str] = (),
         observer: Observer | None = None,
     ) -> None:
+        super().__init__(settings or ServerSettings())
         self.handler: Handler = handler or not_found
         self.connect = connect
-        self.settings = settings or ServerSettings()
         self.registry = Registry(_flat(upgrades), policy=policy, advertise=advertise)
         self.observer = observer
         #: The handler takes up offers itself, of protocols that are not registered.
         self.handler_takes_offers = False
-        #: Everything that owns a connection now: drivers, and the successors they made.
-        self.connections: dict[asyncio.BaseProtocol, asyncio.BaseTransport] = {}
-        self._per_peer: dict[str, int] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
-        #: Do not wait for a task any longer: it is done, or has nothing to do now.
-        self.let_go: Callable[[asyncio.Task[Any]], None] = self._let_go  # one object for all
         self._listeners: list[Listening] = []
         self._unix_paths: list[str] = []
-        self._closing = asyncio.Event()
         self._closed: asyncio.Event | None = None
-        self._empty: asyncio.Event | None = None
         self._date = (0, "")
 
     async def __aenter__(self) -> Self:
@@ -229,10 +222,6 @@ class Server:
         except TimeoutError:
             logger.warning("%d connections did not end in time", len(self.connections))
 
-    def _check_empty(self) -> None:
-        if self._empty is not None and not self.connections and not self._tasks:
-            self._empty.set()
-
     # What drivers and successors ask of the server.
 
     def handler_for(self, request: Request) -> Handler:
@@ -240,78 +229,6 @@ class Server:
         if request.target == "*" and request.method == "OPTIONS":
             return _answer_server_options
         return self.handler
-
-    def admit(
-        self, protocol: asyncio.BaseProtocol, transport: asyncio.Transport
-    ) -> Response | None:
-        """Take a new connection, or say with which response it is refused (SEC-41)."""
-        if protocol in self.connections:
-            self.connections[protocol] = transport  # the same connection, inside TLS now
-            return None
-        if self._closing.is_set():
-            return Response.text(503, "Service Unavailable: the server is shutting down.\n")
-        if len(self.connections) >= self.settings.max_connections:
-            return Response.text(503, "Service Unavailable: too many connections.\n")
-        limit = self.settings.max_connections_per_peer
-        if limit is not None and not self._admit_peer(transport, limit):
-            return Response.text(503, "Service Unavailable: too many connections from you.\n")
-        if self.settings.write_high_mark != 64 * 1024:
-            transport.set_write_buffer_limits(self.settings.write_high_mark)
-        self.connections[protocol] = transport
-        return None
-
-    def _admit_peer(self, transport: asyncio.Transport, limit: int) -> bool:
-        host = _host(transport)
-        count = self._per_peer.get(host, 0)
-        if count >= limit:
-            return False
-        self._per_peer[host] = count + 1
-        return True
-
-    def enlist(self, protocol: asyncio.BaseProtocol, transport: asyncio.BaseTransport) -> None:
-        """Count ``protocol`` as the owner of ``transport``; it calls :meth:`dismiss` at its end."""
-        self.connections[protocol] = transport
-        if self.settings.max_connections_per_peer is not None:
-            host = _host(transport)
-            self._per_peer[host] = self._per_peer.get(host, 0) + 1
-
-    def dismiss(self, protocol: asyncio.BaseProtocol) -> None:
-        """Forget ``protocol``: its connection has ended, or has another owner."""
-        transport = self.connections.pop(protocol, None)
-        if self._empty is not None:
-            self._check_empty()
-        if transport is not None and self.settings.max_connections_per_peer is not None:
-            host = _host(transport)
-            left = self._per_peer.get(host, 1) - 1
-            if left > 0:
-                self._per_peer[host] = left
-            else:
-                self._per_peer.pop(host, None)
-
-    def spawn(
-        self,
-        awaitable: Awaitable[Any],
-        loop: asyncio.AbstractEventLoop,
-        done: Callable[[asyncio.Task[Any]], object] | None = None,
-    ) -> asyncio.Task[Any]:
-        """Run ``awaitable`` for a connection; the server ends it when it closes.
-
-        ``done`` is called with the task at its end, and calls :meth:`let_go`.
-        """
-        coroutine = awaitable if asyncio.iscoroutine(awaitable) else _awaited(awaitable)
-        # One name for all: made for each, it is what an idle connection pays for most.
-        task: asyncio.Task[Any] = loop.create_task(coroutine, name="switchover")
-        self._tasks.add(task)
-        task.add_done_callback(done or self.let_go)
-        return task
-
-    def hold(self, task: asyncio.Task[Any]) -> None:
-        """Count ``task`` among those that the server ends when it closes; see :meth:`let_go`."""
-        self._tasks.add(task)
-
-    def _let_go(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        self._check_empty()
 
     def date(self) -> str:
         """Return the value of the ``Date`` field, made once a second (RFC 9110 §6.6.1)."""
@@ -333,10 +250,6 @@ class Server:
             )
 
 
-async def _awaited(awaitable: Awaitable[Any]) -> None:
-    await awaitable
-
-
 def _flat(upgrades: Iterable[Upgrade | Iterable[Upgrade]]) -> Iterator[Upgrade]:
     for member in upgrades:
         if isinstance(member, Upgrade):
@@ -351,8 +264,3 @@ def _goodbye(protocol: asyncio.BaseProtocol) -> None:
         shutdown()
     elif isinstance(protocol, WebSocket):
         protocol.close_nowait(1001, "the server is shutting down")
-
-
-def _host(transport: asyncio.BaseTransport) -> str:
-    peername = transport.get_extra_info("peername")
-    return str(peername[0]) if isinstance(peername, tuple) else "local"

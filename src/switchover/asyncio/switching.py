@@ -1,66 +1,21 @@
-"""The moment of the switch: what a successor is told, and how it gets the connection."""
+"""The moment of the switch, in the fastest build there is."""
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
-from switchover.asyncio.exchange import PeerFacts
-from switchover.asyncio.flow import feed
-from switchover.http.messages import Request, Response
+from switchover.websocket.framing import COMPILED as _WANTED
 
-if TYPE_CHECKING:
-    from switchover.asyncio.server import Server
-    from switchover.upgrade.decisions import Select
+__all__ = ["COMPILED", "Successor", "Switching", "hand_over"]
 
-__all__ = ["Successor", "Switching", "hand_over"]
+if TYPE_CHECKING or not _WANTED:
+    # Compiled or not as a whole: what is measured and tested is one or the other.
+    from switchover.asyncio._switching import Successor, Switching, hand_over
+else:
+    try:
+        from switchover.asyncio._switching_c import Successor, Switching, hand_over
+    except ImportError:
+        from switchover.asyncio._switching import Successor, Switching, hand_over
 
-
-@dataclass(slots=True)
-class Switching:
-    """A switch that a server has agreed to, as its successor sees it.
-
-    ``trailing_data`` are the octets that were read together with the request and belong to
-    the new protocol. ``content`` is the content of the request that asked.
-    """
-
-    server: Server
-    protocol: str
-    request: Request
-    response: Response
-    content: bytes
-    selection: Select
-    facts: PeerFacts
-    trailing_data: bytes
-
-    @property
-    def state(self) -> Any:
-        """What the token's own opening handshake left for its successor."""
-        return self.selection.acceptance.state
-
-    @property
-    def chain(self) -> tuple[str, ...]:
-        """The machines of the connection, the new one last."""
-        return (*self.facts.chain, self.protocol)
-
-
-class Successor(Protocol):
-    """What a server makes of a connection that has been switched.
-
-    It may have a method ``async def consider(exchange, selection, content)``; then that is
-    asked before the switch, and either switches the exchange or answers it.
-    """
-
-    def attach(self, switching: Switching, transport: asyncio.Transport) -> None:
-        """Take ``transport`` over; the 101 has been written."""
-
-
-def hand_over(
-    transport: asyncio.Transport, successor: asyncio.BaseProtocol, trailing_data: bytes
-) -> None:
-    """Let ``successor`` own ``transport`` from the next octet, ``trailing_data`` first."""
-    transport.set_protocol(successor)
-    successor.connection_made(transport)
-    if trailing_data:
-        feed(successor, trailing_data)
+#: Whether it runs compiled.
+COMPILED: bool = Switching.__module__.endswith("_c")

@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from switchover.asyncio.flow import WriteGate
 from switchover.asyncio.websocket_life import Lifecycle
-from switchover.asyncio.websocket_settings import DEFAULT_SETTINGS, WebSocketSettings
+from switchover.asyncio.websocket_settings import WebSocketSettings
 from switchover.errors import ConnectionClosed
-from switchover.http.messages import Request, Response
 from switchover.websocket.close_codes import CloseCode
-from switchover.websocket.connection import Connection
+from switchover.websocket.connection import State
 from switchover.websocket.events import Fragment
 
 if TYPE_CHECKING:
@@ -45,23 +45,7 @@ class WebSocket(Lifecycle, asyncio.BufferedProtocol):
     The transport calls :meth:`connection_made`; after that the connection lives on its own.
     """
 
-    __slots__ = ("__weakref__", "_fragmenting")
-
-    def __init__(
-        self,
-        machine: Connection,
-        *,
-        request: Request | None = None,
-        response: Response | None = None,
-        settings: WebSocketSettings = DEFAULT_SETTINGS,
-        on_message: Callable[[WebSocket, Any], object] | None = None,
-        on_close: Callable[[WebSocket], object] | None = None,
-        owner: Server | None = None,
-    ) -> None:
-        super().__init__(machine, settings, request, response, owner)
-        self.on_message = on_message
-        self.on_close = on_close
-        self._fragmenting: asyncio.Future[None] | None = None
+    __slots__ = ("__weakref__",)
 
     # Receiving.
 
@@ -166,6 +150,45 @@ class WebSocket(Lifecycle, asyncio.BufferedProtocol):
             self._gate = WriteGate()
             self._gate.close()
         await self._gate.passed()
+
+    # Waiting: for a pong, for the end.
+
+    async def ping(self, data: bytes | None = None) -> float:
+        """Send a ping, wait for its pong, and return the seconds that took.
+
+        ``data`` is up to 125 octets that no other unanswered ping has; four random ones if it
+        is not given. Raises :class:`ConnectionClosed` if the connection ends first.
+        """
+        if not self._machine._sendable:
+            await self._raise_closed()
+        pong: asyncio.Future[float] = self._loop.create_future()
+        self._send_ping(os.urandom(4) if data is None else bytes(data), pong)
+        return await pong
+
+    async def close(self, code: int | None = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
+        """Close the connection, and wait until it is closed, at most ``close_timeout``.
+
+        Unless a task is waiting for messages, those that come from now on are discarded.
+        Closing twice is harmless. Raises :class:`LocalProtocolError` for a code that may not be
+        sent, and for a reason of more than 123 octets of UTF-8.
+        """
+        self.close_nowait(code, reason)
+        await self.wait_closed()
+
+    async def wait_closed(self) -> None:
+        """Return when the transport has ended."""
+        if self.state is State.CLOSED:
+            return
+        if self._closed is None:
+            self._closed = []
+        closed = self._loop.create_future()
+        self._closed.append(closed)
+        await closed
+
+    async def _raise_closed(self) -> None:
+        # How it ended is known when it has ended.
+        await self.wait_closed()
+        raise self._closed_error()
 
     # A handler.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from switchover.websocket.framing import COMPILED as _FRAMING_COMPILED
+from switchover.websocket.connection import COMPILED as _MACHINE_COMPILED
 
 __all__ = ["COMPILED", "Waiter", "Wire"]
 
-if TYPE_CHECKING or not _FRAMING_COMPILED:
+if TYPE_CHECKING or not _MACHINE_COMPILED:
     # The compiled one reaches into the machine in C, so it needs the compiled machine.
     from switchover.asyncio._wire import Waiter, Wire
 else:

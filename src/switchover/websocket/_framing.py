@@ -91,6 +91,15 @@ class Framing:
         max_fragments: int,
         entropy: Callable[[int], bytes] | None,
     ) -> None:
+        self._begin(extensions, max_size, max_fragments, entropy)
+
+    def _begin(
+        self,
+        extensions: tuple[Any, ...],
+        max_size: int | None,
+        max_fragments: int,
+        entropy: Callable[[int], bytes] | None,
+    ) -> None:
         # Receiving. A server has no entropy and gets masked frames; a client the reverse.
         self._mask_bit = 0x80 if entropy is None else 0
         self._extensions = extensions

@@ -28,8 +28,12 @@ cdef class Framing:
     cdef Py_ssize_t _key_at
     cdef bytearray _storage
     cdef list _parts
-    cdef object _entropy
+    cdef readonly object _entropy
 
+    cdef _begin(self, tuple extensions, max_size, long max_fragments, entropy)
+    cpdef _control(self, int opcode, bytes payload)
+    cpdef _refuse(self, error)
+    cpdef settle(self)
     @cython.locals(first=int, second=int, length="long long", payload=Py_ssize_t, size=int)
     cpdef feed(self, bytearray data, Py_ssize_t start, Py_ssize_t stop)
     cdef bint _admit(self, int first, int second) except -1
