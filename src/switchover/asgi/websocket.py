@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Coroutine
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from switchover.asgi.channel import CLOSED, CONNECTING, DENYING, OPEN, Channel
 from switchover.asgi.http import caused_by_disconnect, illegal_message, response_fields
