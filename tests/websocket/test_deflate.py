@@ -928,10 +928,58 @@ def test_the_order_of_engines():
         assert deflate_engines.inflating_engine(name).name == name
 
 
+def made_by(coding: DeflateCoding) -> str:
+    return type(coding._compressor).__module__
+
+
+SHORT, LONG = b'{"price": 43251.25, "size": 0.0123, "side": "buy"} ' * 3, b"a snapshot of it all " * 40
+
+
+def test_short_messages_have_an_engine_of_their_own():
+    """WS-D-11: zlib while messages are short; from the first long one on isal; zlib anew when idle."""
+    client, server = pair()
+    brief = type(zlib.compressobj()).__module__
+    for message in (SHORT, SHORT):
+        assert receive(server, send(client, message)) == message
+        assert made_by(client) == brief
+    for message in (LONG, SHORT, LONG, SHORT):
+        assert receive(server, send(client, message)) == message
+        assert made_by(client) != brief
+    client.release()
+    assert receive(server, send(client, SHORT)) == SHORT
+    assert made_by(client) == brief
+
+
+def test_an_engine_begins_anew_only_between_messages():
+    """WS-D-12: a long fragment of a message that began short stays in the context it began in."""
+    client, server = pair()
+    first = send(client, SHORT + LONG, len(SHORT))
+    brief = type(zlib.compressobj()).__module__
+    assert made_by(client) == brief
+    assert receive(server, first) == SHORT + LONG
+    assert receive(server, send(client, LONG)) == LONG
+    assert made_by(client) != brief
+
+
+def test_engines_that_are_asked_for_do_all_the_work():
+    """WS-D-11: a named engine compresses short and long alike; so does zlib where it is alone."""
+    for name in ENGINES:
+        assert deflate_engines.brief_engine(name) is None
+    client, server = pair("isal")
+    assert receive(server, send(client, SHORT)) == SHORT
+    assert made_by(client) != type(zlib.compressobj()).__module__
+
+
+def test_engines_flush_by_one_number():
+    """WS-D-11: the coding keeps it, whichever engine it has at the time."""
+    assert len({deflate_engines.engine(name).sync_flush for name in ENGINES}) == 1
+
+
 def test_engines_that_are_not_installed(monkeypatch):
     """WS-D-11: zlib is always there; an engine asked for by name has to be."""
     caches = [
         deflate_engines.engine,
+        deflate_engines.brief_engine,
         deflate_engines.compressing_engine,
         deflate_engines.inflating_engine,
     ]
@@ -941,6 +989,7 @@ def test_engines_that_are_not_installed(monkeypatch):
         cache.cache_clear()
     try:
         assert deflate_engines.compressing_engine().name == "zlib"
+        assert deflate_engines.brief_engine() is None
         assert deflate_engines.inflating_engine().name == "zlib"
         with pytest.raises(LocalProtocolError, match="not installed"):
             PermessageDeflate(engine="isal")

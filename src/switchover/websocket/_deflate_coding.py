@@ -20,6 +20,11 @@ __all__ = ["DeflateCoding"]
 
 _RSV1 = 0x40
 
+#: Messages of so many octets are for the engine that is good at them, and what follows them too.
+_LONG = 512
+#: More memory than this gains nothing where messages are short.
+_BRIEF_MEMORY = 5
+
 # RFC 7692 §7.2.1: "Remove 4 octets (that are 0x00 0x00 0xff 0xff) from the tail end."
 _TAIL = b"\x00\x00\xff\xff"
 
@@ -44,6 +49,7 @@ class DeflateCoding:
 
     __slots__ = (
         "_compressing",
+        "_brief",
         "_compressor",
         "_enabled",
         "_fed",
@@ -72,6 +78,7 @@ class DeflateCoding:
         self.enabled = True
         self._receive = receive
         self._compressor: Compressor | None = None
+        self._brief = False  # the compressor is the one for short messages
         self._compressing = False
         self._inflater: Inflater | None = None
         self._inflating = False
@@ -110,8 +117,9 @@ class DeflateCoding:
             return 0, data
         self._used = True
         compressor = self._compressor
-        if compressor is None:
-            compressor = self._compressor = self._new_compressor()
+        if compressor is None or (self._brief and first and len(data) >= _LONG):
+            # A sender need not refer back, so it may begin anew at any message.
+            compressor = self._compressor = self._new_compressor(len(data))
         if not final:
             self._compressing = True
             # Not flushed: that is due once a message (§7.2.1), and each flush costs octets.
@@ -128,9 +136,14 @@ class DeflateCoding:
                 return 0, data
         return rsv, payload
 
-    def _new_compressor(self) -> Compressor:
-        shop = self._shop
-        return shop.compressing.compressor(shop.level, self._send.window_bits, shop.mem_level)
+    def _new_compressor(self, size: int) -> Compressor:
+        """Return a compressor for a message of ``size`` octets and those that follow."""
+        shop, bits = self._shop, self._send.window_bits
+        # What is thrown away after each message is best made by the engine that is made fast.
+        self._brief = shop.brief is not None and size < _LONG and self._send.takeover
+        if shop.brief is None or not self._brief:
+            return shop.compressing.compressor(shop.level, bits, shop.mem_level)
+        return shop.brief.compressor(shop.level, bits, min(shop.mem_level, _BRIEF_MEMORY))
 
     # Receiving.
 

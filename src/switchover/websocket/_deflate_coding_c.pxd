@@ -4,6 +4,8 @@ import cython
 cdef int _RSV1
 cdef bytes _TAIL, _EMPTY_MESSAGE
 cdef int _MAX_FINAL_BLOCKS
+cdef Py_ssize_t _LONG
+cdef int _BRIEF_MEMORY
 
 cdef class DeflateCoding:
     cdef readonly str name
@@ -13,12 +15,12 @@ cdef class DeflateCoding:
     cdef readonly bytearray _history
     cdef Py_ssize_t _threshold
     cdef int _sync_flush, _final_blocks
-    cdef bint _enabled, _compressing, _inflating, _fed, _used
+    cdef bint _brief, _enabled, _compressing, _inflating, _fed, _used
 
     @cython.locals(rest=bytes, content=bytes, parts=list)
     cdef bytes _inflate(self, bytes data, bint final, object max_size)
     cdef bytes _pass_final_block(self, bytes content, bytes rest, bint final)
-    cdef object _new_compressor(self)
+    cdef object _new_compressor(self, Py_ssize_t size)
     cdef object _new_inflater(self)
     @cython.locals(window=Py_ssize_t, history=bytearray)
     cdef object _remember(self, bytes content)

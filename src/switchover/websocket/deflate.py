@@ -18,6 +18,7 @@ from switchover.http.escaping import show
 from switchover.websocket.deflate_coding import DeflateCoding, Direction, Workshop
 from switchover.websocket.deflate_engines import (
     MIN_COMPRESSING_BITS,
+    brief_engine,
     compressing_engine,
     inflating_engine,
 )
@@ -58,11 +59,12 @@ class PermessageDeflate:
     ``level``
         1 (fast) to 9 (small); ``None`` is what suits the engine.
     ``mem_level``
-        1 to 9: memory of zlib's compressor, some 2 ** (9 + mem_level) octets.
+        1 to 9: memory of zlib's compressor, some 2 ** (9 + mem_level) octets. One that has
+        seen only short messages is content with 5.
     ``threshold``
         messages of fewer octets are sent uncompressed.
     ``engine``
-        "isal", "zlib-ng" or "zlib"; ``None`` is the fastest one installed.
+        "isal", "zlib-ng" or "zlib"; ``None`` is what suits the messages, of those installed.
     """
 
     server_no_context_takeover: bool = False
@@ -91,6 +93,7 @@ class PermessageDeflate:
                 raise LocalProtocolError(f"{what} is {value}, not from {least} to {most}")
         shop = Workshop(
             compressing_engine(self.engine),
+            brief_engine(self.engine),
             inflating_engine(self.engine),
             self.level,
             self.mem_level,

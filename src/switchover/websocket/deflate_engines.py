@@ -1,8 +1,8 @@
 """Which library deflates and inflates: one seam, three engines.
 
 zlib is always there; zlib-ng and isal are used where they are installed. They differ in speed
-by up to five times and hardly in size; ``docs/decisions/0020-deflate-engine.md`` has the
-figures behind the order of preference. All three produce and read the same format, so the two
+by up to five times and hardly in size; ``docs/decisions/0020-deflate-engine.md`` and ``0024``
+have the figures behind the order of preference. All three produce and read the same format, so the two
 directions of a connection may use different ones.
 """
 
@@ -23,6 +23,7 @@ __all__ = [
     "Compressor",
     "Engine",
     "Inflater",
+    "brief_engine",
     "compressing_engine",
     "engine",
     "inflating_engine",
@@ -119,6 +120,17 @@ def engine(name: str) -> Engine:
 def compressing_engine(name: str | None = None) -> Engine:
     """Return the engine to compress with: ``name``, or the best one that is installed."""
     return engine(name) if name is not None else _first(_COMPRESSING)
+
+
+@cache
+def brief_engine(name: str | None = None) -> Engine | None:
+    """Return the engine to compress short messages with, if it is another one for long ones.
+
+    ``name`` is the engine that was asked for, and is used for all of them then.
+    """
+    if name is not None or compressing_engine().name == "zlib":
+        return None
+    return engine("zlib")
 
 
 @cache

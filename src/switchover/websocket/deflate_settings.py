@@ -23,9 +23,14 @@ class Direction:
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """What the connections of one configuration share: engines and local settings."""
+    """What the connections of one configuration share: engines and local settings.
+
+    ``brief`` compresses for connections whose messages have all been short so far, where it is
+    another engine than ``compressing``.
+    """
 
     compressing: Engine
+    brief: Engine | None
     inflating: Engine
     level: int | None
     mem_level: int
