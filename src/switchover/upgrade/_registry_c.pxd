@@ -7,10 +7,12 @@ from switchover.upgrade._offers_c cimport Offer as CompiledOffer
 cdef list _NOBODY, _NO_UPGRADES
 
 
+@cython.freelist(8)
 cdef class Acceptance:
     cdef readonly object fields, state, protocol
 
 
+@cython.freelist(8)
 cdef class Candidate:
     cdef readonly object upgrade, token, position, parameters
 
