@@ -21,6 +21,7 @@ from setuptools import Extension, setup
 SOURCES = {
     "switchover.http._fields_c": "src/switchover/http/_fields.py",
     "switchover.http._head_c": "src/switchover/http/_head.py",
+    "switchover.http._lists_c": "src/switchover/http/_lists.py",
     "switchover.http._messages_c": "src/switchover/http/_messages.py",
     "switchover.http._events_c": "src/switchover/http/_events.py",
     "switchover.http._targets_c": "src/switchover/http/_targets.py",

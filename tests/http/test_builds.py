@@ -146,7 +146,7 @@ def test_cutting_keeps_to_its_bounds(build):
 
 
 @pytest.mark.parametrize(
-    "module", ["events", "fields", "head", "messages", "server", "targets", "writing"]
+    "module", ["events", "fields", "head", "lists", "messages", "server", "targets", "writing"]
 )
 @pytest.mark.parametrize(
     ("pure", "expected"),

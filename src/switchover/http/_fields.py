@@ -68,7 +68,7 @@ class Fields:
     # Looking up.
 
     def octets(self, name: _Text) -> list[bytes]:
-        """Return the value of each line of ``name``, in order, as octets. Do not change it."""
+        """Return the value of each line of ``name``, in order, as octets."""
         # A section has a dozen lines: looking along them is faster than making an index, and
         # leaves nothing behind. Common names are shared objects, so it rarely compares octets.
         names = self.names()
@@ -76,7 +76,7 @@ class Fields:
         if key is None:
             key = _remember(name)
         if key not in names:
-            return _NONE
+            return []
         return [self.raw[place][1] for place in range(len(names)) if names[place] == key]
 
     @overload
@@ -179,8 +179,6 @@ class Fields:
         """Return fields with the same lines that can be changed independently."""
         return Fields.from_octets(list(self.raw))
 
-
-_NONE: list[bytes] = []
 
 _LOWER: dict[bytes, bytes] = LOWER_NAMES
 

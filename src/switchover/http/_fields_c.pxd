@@ -2,12 +2,12 @@
 
 import cython
 
-cdef list _NONE
 cdef dict _LOWER
 cdef dict _KEYS
 cdef Py_ssize_t _MAX_KEYS
 
 
+@cython.freelist(8)
 cdef class Fields:
     cdef public list raw
     cdef list _names

@@ -3,6 +3,7 @@
 import cython
 
 
+@cython.freelist(8)
 cdef class Request:
     cdef public object method, target, fields, version, scheme, authority, protocol
 
@@ -10,5 +11,6 @@ cdef class Request:
     cdef tuple _path_and_query(self)
 
 
+@cython.freelist(8)
 cdef class Response:
     cdef public object status, fields, reason, version, content

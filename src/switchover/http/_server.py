@@ -25,7 +25,6 @@ from collections.abc import Callable
 from enum import Enum
 
 from switchover.errors import LocalProtocolError, RemoteProtocolError
-from switchover.http import framing, targets
 from switchover.http.answers import Answer, answer_framing, connection_lines
 from switchover.http.content import ContentReader, content_reader
 from switchover.http.events import (
@@ -38,11 +37,13 @@ from switchover.http.events import (
     Switched,
 )
 from switchover.http.fields import Fields
+from switchover.http.framing import drop_named_fields, persists, request_length
 from switchover.http.head import REQUEST, HeadParser
 from switchover.http.held import HeldOctets
 from switchover.http.limits import Limits
 from switchover.http.lists import connection_options
 from switchover.http.messages import Request, Response, default_reason
+from switchover.http.targets import read_authority, read_host
 from switchover.http.writing import response_head
 
 __all__ = ["AnswerState", "RequestState", "ServerConnection"]
@@ -143,7 +144,7 @@ class ServerConnection:
 
     def _owe_answer(self, request: Request) -> None:
         self._request = request
-        self._persist = framing.persists(request.version, request.fields.connection_options)
+        self._persist = persists(request.version, request.fields.connection_options)
         self._request_state = _COMPLETE
         self._answer_state = _AWAITED
         self._events += (RequestReceived(request), MessageComplete())
@@ -249,20 +250,20 @@ class ServerConnection:
         head = self._parser
         version = head.version
         options = connection_options(head.connection)
-        targets.read_host(head.host, head.hosts, version)
-        authority = targets.read_authority(head.method, head.target, head.host)
+        read_host(head.host, head.hosts, version)
+        authority = read_authority(head.method, head.target, head.host)
         length = 0
         if head.content_length is not None or head.transfer_encoding is not None:
-            length = framing.request_length(head)
+            length = request_length(head)
         if head.method == "CONNECT" and (length or head.content_length is not None):
             # RFC 9110 §9.3.6: "A CONNECT request message does not have content." A framed one
             # would leave it open where the tunnel begins.
             raise RemoteProtocolError("CONNECT with content", rule="RFC 9110 §9.3.6")
         fields = Fields.from_octets(head.lines, head.names)
         if version == "1.0" and options:
-            framing.drop_named_fields(fields, options)
+            drop_named_fields(fields, options)
         request = Request(head.method, head.target, fields, version, self._scheme, authority)
-        self._persist = framing.persists(version, options)
+        self._persist = persists(version, options)
         self._continue_due = head.expect is not None and request.expects_continue
         self._request = request
         self._answer_state = _AWAITED

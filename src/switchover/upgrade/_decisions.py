@@ -86,7 +86,7 @@ class Select:
     @property
     def reads_content(self) -> bool:
         """Whether there is content that has to be kept for the successor."""
-        return self.upgrade.content is ContentRule.READ and self.request.has_content
+        return self.upgrade.content is _READ and self.request.has_content
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +107,8 @@ class Answer:
 
 
 Decision = Select | Ordinary | Answer
+
+_READ = ContentRule.READ
 
 
 def decide(
@@ -245,7 +247,7 @@ def _fit(offer: Offer, upgrade: Upgrade, secure: bool) -> dict[str, str] | _Misf
         return _Misfit(f"{upgrade.token} does not start from {request.method[:20]}", closeness=5)
     if not request.has_content:
         return parameters
-    if upgrade.content is not ContentRule.READ:
+    if upgrade.content is not _READ:
         return _content_misfit(upgrade)
     if _too_long(request, upgrade):
         return _TOO_LONG

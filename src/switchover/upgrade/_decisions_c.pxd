@@ -12,6 +12,7 @@ from switchover.upgrade._registry_c cimport (
 )
 
 
+@cython.freelist(8)
 cdef class Select:
     cdef readonly object upgrade, token, parameters
     cdef readonly CompiledAcceptance acceptance

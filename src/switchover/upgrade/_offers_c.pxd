@@ -9,6 +9,7 @@ cdef Py_ssize_t _REMEMBERED_LENGTH
 cdef object _read_remembered
 
 
+@cython.freelist(8)
 cdef class Offer:
     cdef readonly tuple tokens
     cdef readonly object request

@@ -282,7 +282,7 @@ def _position(candidate: Candidate) -> int:
 class Registry:
     """The protocols a server can switch to, in its order of preference."""
 
-    __slots__ = ("_by_name", "_families", "advertised", "policy", "required", "upgrades")
+    __slots__ = ("_by_key", "_by_name", "_families", "advertised", "policy", "required", "upgrades")
 
     def __init__(
         self,
@@ -301,6 +301,12 @@ class Registry:
         for index, upgrade in enumerate(self.upgrades):
             if upgrade.matcher is None:
                 self._by_name.setdefault(upgrade.token.key[0], []).append((index, upgrade))
+        # For what nearly every offer is like: of one token, whose key is all that counts.
+        self._by_key: dict[tuple[str, str | None], list[Upgrade]] = {}
+        for upgrade in self.upgrades if not self._families else ():
+            name, version = upgrade.token.key
+            for key in [(name, v) for v in dict.fromkeys(upgrade.versions or (version,))]:
+                self._by_key.setdefault(key, []).append(upgrade)
 
     @property
     def requires_switch(self) -> bool:
@@ -314,11 +320,8 @@ class Registry:
         the rest of the request fits is not looked at.
         """
         if len(offer.tokens) == 1 and not self._families:
-            # What nearly every offer is like; the registrations are in order already, and at
-            # most one version of each matches.
-            (token,) = offer.tokens
-            named = self._by_name.get(token.key[0], _NOBODY)
-            return [(upgrade, token, 0) for _, upgrade in named if upgrade.rank(token) is not None]
+            token = offer.tokens[0]
+            return [(upgrade, token, 0) for upgrade in self._by_key.get(token.key, _NO_UPGRADES)]
         found: list[tuple[int, int, int, Upgrade, UpgradeToken]] = []
         for position, token in enumerate(offer.tokens):
             registered = self._by_name.get(token.key[0], _NOBODY)
@@ -334,6 +337,7 @@ class Registry:
 
 
 _NOBODY: list[tuple[int, Upgrade]] = []
+_NO_UPGRADES: list[Upgrade] = []
 
 
 def _server_order_key(entry: tuple[int, int, int, Upgrade, UpgradeToken]) -> tuple[int, int, int]:

@@ -4,13 +4,15 @@ import cython
 
 from switchover.upgrade._offers_c cimport Offer as CompiledOffer
 
-cdef list _NOBODY
+cdef list _NOBODY, _NO_UPGRADES
 
 
+@cython.freelist(8)
 cdef class Acceptance:
     cdef readonly object fields, state, protocol
 
 
+@cython.freelist(8)
 cdef class Candidate:
     cdef readonly object upgrade, token, position, parameters
 
@@ -19,7 +21,6 @@ cdef class Registry:
     cdef public tuple upgrades, advertised, required
     cdef public object policy
     cdef list _families
-    cdef dict _by_name
+    cdef dict _by_name, _by_key
 
-    @cython.locals(named=list)
     cpdef list matching(self, CompiledOffer offer)

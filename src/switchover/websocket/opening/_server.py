@@ -44,13 +44,13 @@ _VERSION = VERSION.encode()
 # RFC 6455 §4.2.1 item 5: "A |Sec-WebSocket-Key| header field with a base64-encoded … value
 # that, when decoded, is 16 bytes in length." Two of the last character's bits stand for
 # nothing, and the RFC's own sample has one of them set: they are not looked at.
-_KEY_OCTETS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_KINDS = bytes(b"A="[octet == 0x3D] if octet in _BASE64 + b"=" else 0 for octet in range(256))
+_KEY = b"A" * 22 + b"=="
 
 
-def _is_key(key: bytes) -> bool:
-    if len(key) != 24 or not key.endswith(b"=="):
-        return False
-    return key.translate(None, _KEY_OCTETS) == b"=="
+def _is_key(text: bytes) -> bool:
+    return text.translate(_KINDS) == _KEY
 
 
 class ServerOpening:

@@ -5,9 +5,9 @@ import cython
 from switchover.http._fields_c cimport Fields as CompiledFields
 from switchover.http._messages_c cimport Request as CompiledRequest
 
-cdef bytes _VERSION, _KEY_OCTETS
+cdef bytes _VERSION, _KINDS, _KEY
 
-cdef bint _is_key(bytes key) except -1
+cdef bint _is_key(bytes text) except -1
 
 
 cdef class ServerOpening:

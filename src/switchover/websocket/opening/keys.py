@@ -19,6 +19,10 @@ VERSION = "13"
 # RFC 6455 §1.3: "the Globally Unique Identifier … in string form"
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
+# Nothing is kept secret with it (§10.8 has nothing to say), hence usedforsecurity. A copy of a
+# new one is cheaper than another new one.
+_SHA_1 = sha1(usedforsecurity=False)
+
 
 @dataclass(frozen=True, slots=True)
 class Negotiated:
@@ -37,8 +41,9 @@ def accept_value(key: bytes) -> bytes:
     # RFC 6455 §4.2.2 /key/: "constructed by concatenating /key/, defined above in step 4 in
     # Section 4.2.2, with the string "258EAFA5-…", taking the SHA-1 hash of this concatenated
     # value … and base64-encoding this 20-byte hash". Text is hashed, nothing is decoded first.
-    # Nothing is kept secret with it (§10.8 has nothing to say), hence usedforsecurity.
-    return b2a_base64(sha1(key + _GUID, usedforsecurity=False).digest(), newline=False)
+    digest = _SHA_1.copy()
+    digest.update(key + _GUID)
+    return b2a_base64(digest.digest(), newline=False)
 
 
 def new_key(nonce: bytes | None = None, *, random: Callable[[int], bytes] = os.urandom) -> str:
