@@ -37,6 +37,7 @@ SOURCES = {
     "switchover.asyncio._workers_c": "src/switchover/asyncio/_workers.py",
     "switchover.asyncio._wire_c": "src/switchover/asyncio/_wire.py",
     "switchover.asyncio._websocket_life_c": "src/switchover/asyncio/_websocket_life.py",
+    "switchover.asyncio._websocket_maker_c": "src/switchover/asyncio/_websocket_maker.py",
     "switchover.asyncio._awaitables": "src/switchover/asyncio/_awaitables.pyx",
     "switchover.websocket._masking": "src/switchover/websocket/_masking.pyx",
 }
