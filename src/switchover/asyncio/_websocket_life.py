@@ -14,7 +14,7 @@ import os
 import time
 from asyncio import get_running_loop
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from switchover.asyncio import deadlines, wire
 from switchover.asyncio.flow import WriteGate, end_writing
@@ -373,11 +373,12 @@ class Lifecycle(wire.Wire):
             for waiting in closed:
                 if not waiting.done():
                     waiting.set_result(None)
+        ws: Any = self  # what derives from this is a WebSocket
         if self._owner is not None:
-            self._owner.dismiss(cast("asyncio.BaseProtocol", self))
+            self._owner.dismiss(ws)
         if self.on_close is not None:
             try:
-                self.on_close(cast("WebSocket", self))
+                self.on_close(ws)
             except Exception:
                 logger.exception("on_close failed")
 
