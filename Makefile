@@ -12,7 +12,7 @@ AUTOBAHN ?=
 H2SPEC   ?=
 
 ROOMS    := http upgrade websocket http2 tunnel
-TYPED    := $(wildcard src/switchover/*/*.pxd)
+TYPED    := $(wildcard src/switchover/*/*.pxd src/switchover/*/*/*.pxd)
 COMPILED := $(TYPED) $(wildcard src/switchover/*/*.pyx $(TYPED:_c.pxd=.py))
 
 .DEFAULT_GOAL := help

@@ -13,6 +13,7 @@ that name; the source runs as it is where the compiled module is missing, only s
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -20,11 +21,24 @@ from setuptools import Extension, setup
 SOURCES = {
     "switchover.http._fields_c": "src/switchover/http/_fields.py",
     "switchover.http._head_c": "src/switchover/http/_head.py",
+    "switchover.http._messages_c": "src/switchover/http/_messages.py",
+    "switchover.http._events_c": "src/switchover/http/_events.py",
+    "switchover.http._targets_c": "src/switchover/http/_targets.py",
+    "switchover.http._writing_c": "src/switchover/http/_writing.py",
     "switchover.http._server_c": "src/switchover/http/_server.py",
+    "switchover.upgrade._tokens_c": "src/switchover/upgrade/_tokens.py",
+    "switchover.upgrade._paths_c": "src/switchover/upgrade/_paths.py",
+    "switchover.upgrade._offers_c": "src/switchover/upgrade/_offers.py",
+    "switchover.upgrade._registry_c": "src/switchover/upgrade/_registry.py",
+    "switchover.upgrade._responses_c": "src/switchover/upgrade/_responses.py",
+    "switchover.upgrade._decisions_c": "src/switchover/upgrade/_decisions.py",
     "switchover.http2._hpack_c": "src/switchover/http2/_hpack.py",
     "switchover.http2._frames_c": "src/switchover/http2/_frames.py",
     "switchover.http2._machine_c": "src/switchover/http2/_machine.py",
+    "switchover.websocket.opening._server_c": "src/switchover/websocket/opening/_server.py",
     "switchover.websocket._framing_c": "src/switchover/websocket/_framing.py",
+    "switchover.asyncio._receiver_c": "src/switchover/asyncio/_receiver.py",
+    "switchover.websocket._deflate_coding_c": "src/switchover/websocket/_deflate_coding.py",
     "switchover.websocket._connection_c": "src/switchover/websocket/_connection.py",
     "switchover.asyncio._deadlines_c": "src/switchover/asyncio/_deadlines.py",
     "switchover.asyncio._http1_carrier_c": "src/switchover/asyncio/_http1_carrier.py",
@@ -39,8 +53,16 @@ SOURCES = {
     "switchover.asyncio._websocket_life_c": "src/switchover/asyncio/_websocket_life.py",
     "switchover.asyncio._websocket_maker_c": "src/switchover/asyncio/_websocket_maker.py",
     "switchover.asyncio._awaitables": "src/switchover/asyncio/_awaitables.pyx",
+    "switchover.asgi._scopes_c": "src/switchover/asgi/_scopes.py",
+    "switchover.asgi._channel_c": "src/switchover/asgi/_channel.py",
+    "switchover.asgi._channel_awaitables": "src/switchover/asgi/_channel_awaitables.pyx",
+    "switchover.asyncio._sockets": "src/switchover/asyncio/_sockets.pyx",
+    "switchover.http._lines": "src/switchover/http/_lines.pyx",
     "switchover.websocket._masking": "src/switchover/websocket/_masking.pyx",
 }
+
+#: What goes to the kernel itself; elsewhere the event loop does.
+ONLY_LINUX = {"switchover.asyncio._sockets"}
 
 
 def _layouts_changed() -> bool:
@@ -60,7 +82,11 @@ def extensions(mode: str) -> list[Extension]:
         if mode == "required":
             raise
         return []
-    wanted = [Extension(name, [path]) for name, path in SOURCES.items() if Path(path).exists()]
+    wanted = [
+        Extension(name, [path])
+        for name, path in SOURCES.items()
+        if Path(path).exists() and (name not in ONLY_LINUX or sys.platform == "linux")
+    ]
     compiled: list[Extension] = cythonize(
         wanted,
         force=_layouts_changed(),

@@ -230,9 +230,22 @@ def test_functions_fit_on_a_screen(source: Source) -> None:
     assert not long - LONG_FUNCTIONS.keys()
 
 
+def makers_of_values(tree: ast.AST) -> Iterator[ast.stmt]:
+    """The ``__init__`` of classes with ``__match_args__``: one argument for each attribute."""
+    for owner in ast.walk(tree):
+        if isinstance(owner, ast.ClassDef):
+            assigned = [node for node in owner.body if isinstance(node, ast.Assign)]
+            names = {ast.unparse(node.targets[0]) for node in assigned}
+            if "__match_args__" in names:
+                yield from (node for node in owner.body if getattr(node, "name", "") == "__init__")
+
+
 @pytest.mark.parametrize("source", each_source())
 def test_functions_take_few_arguments_by_position(source: Source) -> None:
+    values = set(makers_of_values(source.tree))
     for function in functions(source.tree):
+        if function in values:
+            continue  # as those of a dataclass would be
         taken = [*function.args.posonlyargs, *function.args.args]
         own = [argument for argument in taken if argument.arg not in {"self", "cls"}]
         assert len(own) <= MAX_PARAMETERS, function.name

@@ -207,3 +207,51 @@ async def test_under_a_tracer() -> None:
         finally:
             sys.settrace(previous)
         assert await anext(near) == "back"
+
+
+class Paper(asyncio.Transport):
+    """A transport that keeps what is written."""
+
+    def __init__(self, *, broken: bool = False) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+        self.broken = broken
+
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self.broken and self.written:
+            raise RuntimeError("out of paper")
+        self.written.append(bytes(data))
+
+
+async def test_what_several_send_in_one_round_is_gathered() -> None:
+    """The first output of each goes at once, the rest when the round of the loop is over.
+
+    One that cannot send does the others no harm.
+    """
+    papers = [Paper(), Paper(broken=True), Paper()]
+    connections = [WebSocket(Connection(Side.SERVER), settings=QUIET) for _ in papers]
+    loop = asyncio.get_running_loop()
+    errors: list[dict[str, object]] = []
+    loop.set_exception_handler(lambda _, context: errors.append(context))
+    try:
+        for ws, paper in zip(connections, papers, strict=True):
+            ws.connection_made(paper)
+        for again in (1, 2):
+            for text in ("one", "two", "three"):
+                for ws in connections:
+                    await ws.send(text)
+            assert [len(paper.written) for paper in papers] == [2 * again - 1, 1, 2 * again - 1]
+            await asyncio.sleep(0)
+            assert [len(paper.written) for paper in papers] == [2 * again, 1, 2 * again]
+            connections[1] = WebSocket(Connection(Side.SERVER), settings=QUIET)
+            papers[1] = Paper(broken=True)
+            connections[1].connection_made(papers[1])
+    finally:
+        loop.set_exception_handler(None)
+    assert papers[0].written[1] == b"\x81\x03two\x81\x05three"
+    assert [type(context["exception"]) for context in errors] == [RuntimeError, RuntimeError]
+    for ws in connections:
+        ws.connection_lost(None)

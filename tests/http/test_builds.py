@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchover.errors import RemoteProtocolError
-from switchover.http import _head
+from switchover.http import _head, _lines_py
 from switchover.http.limits import Limits
 
 try:
     compiled = importlib.import_module("switchover.http._head_c")
+    compiled_lines = importlib.import_module("switchover.http._lines")
 except ImportError:
-    compiled = None
+    compiled = compiled_lines = None
 
 needs_build = pytest.mark.skipif(
     compiled is None, reason="switchover.http._head_c is not built: run `make build`"
@@ -67,7 +68,7 @@ OCTETS = st.one_of(
 )
 
 ATTRIBUTES = (
-    "complete method target version status reason lines hosts host content_length "
+    "complete method target version status reason lines names hosts host content_length "
     "transfer_encoding connection expect"
 ).split()
 
@@ -99,7 +100,54 @@ def test_both_builds_read_alike(octets, kind, places):
     assert outcome(compiled.HeadParser, kind, pieces) == outcome(_head.HeadParser, kind, pieces)
 
 
-@pytest.mark.parametrize("module", ["fields", "head", "server"])
+@pytest.mark.parametrize(
+    "build", [_head, pytest.param(compiled, marks=needs_build)], ids=["pure", "compiled"]
+)
+@given(OCTETS, st.sampled_from([0, 1]))
+def test_the_short_way_reads_as_the_long_one(build, octets, kind):
+    """RFC 9112 §2.2: a head that comes whole, and the same one octet by octet."""
+    drops = [octets[place : place + 1] for place in range(len(octets))]
+    whole, dropped = (
+        outcome(build.HeadParser, kind, [octets]),
+        outcome(build.HeadParser, kind, drops),
+    )
+    assert [x for x in whole if type(x) is not tuple] == [
+        x for x in dropped if type(x) is not tuple
+    ]
+
+
+@needs_build
+@given(OCTETS | st.binary(max_size=60), st.integers(0, 80), st.sampled_from([0, 20, 100]))
+def test_both_builds_cut_heads_alike(octets, start, longest):
+    """RFC 9112 §2.1: the same lines, or both leave it to the long way."""
+    octets += b"\r\n\r\n"
+    start %= len(octets) + 1
+    results = []
+    for build in (compiled_lines, _lines_py):
+        pieces: list[bytes] = []
+        end = build.cut_head(octets, start, longest, pieces)
+        results.append((end, pieces if end >= 0 else None))
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize(
+    "build", [_lines_py, pytest.param(compiled_lines, marks=needs_build)], ids=["pure", "compiled"]
+)
+def test_cutting_keeps_to_its_bounds(build):
+    """No octet outside what was received is ever looked at."""
+    for start in (-1, 4, 2**40):
+        with pytest.raises(IndexError):
+            build.cut_head(b"abc", start, 10, [])
+    for part in (b"", b"\r", b"a\r", b"a\r\n", b"a\r\n\r", b"a\r\nb:\r\n\r"):
+        assert build.cut_head(part, 0, 10, []) == -1
+    pieces: list[bytes] = []
+    assert build.cut_head(b"..a\r\nb: \t \r\nc:\td \r\n\r\nrest", 2, 10, pieces) == 21
+    assert pieces == [b"a", b"b", b"", b"c", b"d"]
+
+
+@pytest.mark.parametrize(
+    "module", ["events", "fields", "head", "messages", "server", "targets", "writing"]
+)
 @pytest.mark.parametrize(
     ("pure", "expected"),
     [("1", "False"), pytest.param("0", "True", marks=needs_build)],

@@ -18,6 +18,7 @@ import weakref
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from switchover.asyncio import _receiver as receiver
 from switchover.asyncio.deadlines import Deadline, Deadlines
 from switchover.asyncio.flow import WriteGate, plain_socket
 from switchover.asyncio.workers import Workers
@@ -72,7 +73,7 @@ def _buffer_of(loop: asyncio.AbstractEventLoop) -> memoryview:
     return buffer
 
 
-class Carrier:
+class Carrier(receiver.Receiver):
     """Carries one end of a connection: between the transport and the machine, and back."""
 
     __slots__: tuple[str, ...] = (
@@ -117,10 +118,10 @@ class Carrier:
 
     # Octets in.
 
-    def get_buffer(self, sizehint: int) -> memoryview:
+    def _space(self) -> memoryview:
         return self._buffer
 
-    def buffer_updated(self, nbytes: int) -> None:
+    def _filled(self, nbytes: int) -> None:
         self._machine.receive_data(bytes(self._buffer[:nbytes]))
         if self._transport is not None:
             self.pump()

@@ -2,6 +2,8 @@
 
 import cython
 
+cimport switchover.asyncio._receiver_c as receiver
+
 from switchover.asyncio._workers_c cimport Workers as CompiledWorkers
 from switchover.http2._frames_c cimport Frames as CompiledFrames
 from switchover.http2._frames_c cimport Message as CompiledMessage
@@ -12,7 +14,7 @@ from switchover.http2._machine_c cimport ServerMachine as CompiledServerMachine
 cdef Py_ssize_t _MUCH, _JOINED, _VECTOR, _REMEMBERED, _REMEMBERED_OCTETS
 
 
-cdef class Carrier:
+cdef class Carrier(receiver.Receiver):
     cdef public CompiledMachine _machine
     cdef public object _transport, _loop, _deadlines, _stall, gate
     cdef public dict _tunnels
@@ -23,7 +25,6 @@ cdef class Carrier:
     cdef int _fd
 
     cpdef attach(self, transport)
-    cpdef buffer_updated(self, Py_ssize_t nbytes)
     @cython.locals(machine=CompiledMachine, events=list)
     cpdef pump(self)
     cpdef _on_whole_request(self, stream)

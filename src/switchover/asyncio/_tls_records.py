@@ -20,6 +20,8 @@ import ssl
 from asyncio import BufferedProtocol
 from typing import Any
 
+from switchover.asyncio import _receiver as receiver
+
 __all__ = ["TLSRecords"]
 
 #: Octets in a record at most (RFC 8446 §5.1); what is shorter together is joined into one.
@@ -34,7 +36,7 @@ _WantRead = ssl.SSLWantReadError
 _SSLError = ssl.SSLError
 
 
-class TLSRecords:
+class TLSRecords(receiver.Receiver):
     """The records of a TLS connection, in both directions."""
 
     __slots__ = (
@@ -109,14 +111,12 @@ class TLSRecords:
         """Return the protocol that is given what is read."""
         return self._protocol
 
-    # Reading: asyncio.BufferedProtocol.
+    # Reading.
 
-    def get_buffer(self, sizehint: int) -> Any:
-        """Return where the transport is to read to."""
+    def _space(self) -> Any:
         return self._ciphertext
 
-    def buffer_updated(self, nbytes: int) -> None:
-        """Take what the transport has read."""
+    def _filled(self, nbytes: int) -> None:
         self._put(self._ciphertext[:nbytes])
         if self._open:
             self._hand_on()

@@ -1,9 +1,11 @@
 # C types for _tls_records.py, which is compiled under the name _tls_records_c.
 import cython
 
+cimport switchover.asyncio._receiver_c as receiver
+
 cdef Py_ssize_t _RECORD, _MUCH
 
-cdef class TLSRecords:
+cdef class TLSRecords(receiver.Receiver):
     cdef public object _session, _incoming, _outgoing, _transport, _protocol
     cdef public object _read
     cdef object _write, _held, _put, _take_out

@@ -26,6 +26,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
+from switchover.asyncio import _receiver as receiver
 from switchover.asyncio.flow import plain_socket
 from switchover.errors import ConnectionClosedOK
 from switchover.websocket.events import Fragment
@@ -172,7 +173,7 @@ class Waiter:
             raise CancelledError() if self._message is None else CancelledError(self._message)
 
 
-class Wire:
+class Wire(receiver.Receiver):
     """Octets and messages between a machine and a transport."""
 
     __slots__ = (
@@ -250,10 +251,9 @@ class Wire:
         self._write_queued = True
         self._fd = _ASKED_LATER
 
-    # Reading: asyncio.BufferedProtocol.
+    # Reading.
 
-    def get_buffer(self, sizehint: int) -> Any:
-        """Return where the transport is to read to."""
+    def _space(self) -> Any:
         if self._machine._wanted != 0:
             buffer = self._machine.direct_buffer()
             if buffer is not None:
@@ -262,8 +262,7 @@ class Wire:
         self._direct = False
         return self._shared
 
-    def buffer_updated(self, nbytes: int) -> None:
-        """Take what the transport has read."""
+    def _filled(self, nbytes: int) -> None:
         if self._direct:
             self._direct = False
             self._machine.filled(nbytes)

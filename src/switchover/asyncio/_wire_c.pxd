@@ -1,6 +1,8 @@
 # C types for _wire.py, which is compiled under the name _wire_c.
 import cython
 
+cimport switchover.asyncio._receiver_c as receiver
+
 from switchover.websocket._connection_c cimport Connection as CompiledConnection
 from switchover.websocket._framing_c cimport Framing as CompiledFraming
 
@@ -22,7 +24,7 @@ cdef class Waiter:
     cpdef Waiter rearm(self)
     cpdef wake(self, bint at_once)
 
-cdef class Wire:
+cdef class Wire(receiver.Receiver):
     cdef public CompiledConnection _machine
     cdef public object _transport, _loop, on_message
     cdef public object _shared

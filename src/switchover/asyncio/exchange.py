@@ -147,6 +147,10 @@ class Exchange(abc.ABC):
         transport, and the octets that follow the request are delivered to it.
         """
 
+    def try_switch(self, protocol: str, fields: Fields, successor: asyncio.BaseProtocol) -> bool:
+        """Do as :meth:`switch` if that does not have to wait; return whether it was done."""
+        return False
+
     @abc.abstractmethod
     async def wait_disconnected(self) -> None:
         """Return once the peer has left, or the exchange is over."""

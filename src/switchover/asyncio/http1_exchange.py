@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from switchover.asyncio.exchange import Exchange, Handler, PeerFacts
@@ -12,7 +11,12 @@ from switchover.errors import Disconnected, LocalProtocolError
 from switchover.http.fields import Fields
 from switchover.http.messages import Request, Response
 from switchover.upgrade.offers import Offer
-from switchover.upgrade.responses import advertise, switching_response_to
+from switchover.upgrade.responses import (
+    advertise,
+    build_switching_response,
+    switching_response_to,
+)
+from switchover.upgrade.tokens import UpgradeToken
 
 if TYPE_CHECKING:
     from switchover.asyncio.http1_server import HTTP1ServerProtocol
@@ -130,9 +134,7 @@ class HTTP1Exchange(Exchange):
         self._driver.sent()
 
     async def send_response(self, response: Response, *, end: bool = False) -> None:
-        self._check_open()
-        if self.response_started:
-            raise LocalProtocolError("the response has been started already", rule="RFC 9110 §15")
+        self._check_unanswered()
         self._driver.machine.send_response(self._advertising(response), end=end)
         self.response_started = True
         self.response_status = response.status
@@ -143,7 +145,13 @@ class HTTP1Exchange(Exchange):
         registry = self._driver.server.registry
         if not registry.advertised:
             return response
-        named = replace(response, fields=response.fields.copy())
+        named = Response(
+            response.status,
+            response.fields.copy(),
+            response.reason,
+            response.version,
+            response.content,
+        )
         advertise(named, registry, self.request, secure=self.facts.protected)
         return named
 
@@ -160,22 +168,36 @@ class HTTP1Exchange(Exchange):
     async def switch(
         self, protocol: str, fields: Fields, successor: asyncio.BaseProtocol, *, status: int = 0
     ) -> None:
-        self._check_open()
-        if self.response_started:
-            raise LocalProtocolError("the response has been started already", rule="RFC 9110 §15")
+        self._check_unanswered()
         # RFC 9110 §7.8: the client "MUST NOT" be switched before its request is complete.
         while self._content or not self._content_complete:
             await self.receive_content()
+        self._switch(protocol, fields, successor, status)
+
+    def try_switch(self, protocol: str, fields: Fields, successor: asyncio.BaseProtocol) -> bool:
+        self._check_unanswered()
+        if self._content or not self._content_complete:
+            return False
+        self._switch(protocol, fields, successor, 0)
+        return True
+
+    def _switch(
+        self, protocol: str, fields: Fields, successor: asyncio.BaseProtocol, status: int
+    ) -> None:
         if self.request.method == "CONNECT":
             response = Response(status or 200, fields)
         else:
-            response = switching_response_to(
-                self.request, protocol, fields=fields, offer=self.offer
-            )
+            response = self._switching_response(UpgradeToken.parse(protocol), fields)
         self._driver.machine.switch(response, protocol)
         self.response_started = self.response_complete = True
         self.response_status = response.status
         self._driver.switch_to(successor)
+
+    def _switching_response(self, token: UpgradeToken, fields: Fields) -> Response:
+        offer = self.offer
+        if offer is None or offer.find(token) is None:
+            return switching_response_to(self.request, token, fields=fields, offer=offer)
+        return build_switching_response(token, fields, layers_above=(), extended=offer.extended)
 
     def run(self, handler: Handler) -> None:
         """Run ``handler`` in a task of its own."""
@@ -220,6 +242,11 @@ class HTTP1Exchange(Exchange):
             raise Disconnected("the client has left")
         if self.response_complete:
             raise LocalProtocolError("the response is complete", rule="RFC 9110 §15")
+
+    def _check_unanswered(self) -> None:
+        self._check_open()
+        if self.response_started:
+            raise LocalProtocolError("the response has been started already", rule="RFC 9110 §15")
 
     async def _wait(self) -> None:
         if self._waiter is None or self._waiter.done():

@@ -14,11 +14,11 @@ from email.utils import formatdate
 from typing import Any, Self, cast
 
 from switchover.asyncio.exchange import Exchange, Handler
-from switchover.asyncio.flow import send_at_once
 from switchover.asyncio.http1_server import HTTP1ServerProtocol
 from switchover.asyncio.reports import Observer
 from switchover.asyncio.roll import Roll
 from switchover.asyncio.settings import ServerSettings
+from switchover.asyncio.sockets import Listening, bind, bind_path, listen
 from switchover.asyncio.tls import harden
 from switchover.asyncio.tls_transport import TLSTransport
 from switchover.asyncio.websocket import WebSocket
@@ -84,7 +84,7 @@ class Server(Roll):
         self.observer = observer
         #: The handler takes up offers itself, of protocols that are not registered.
         self.handler_takes_offers = False
-        self._listeners: list[asyncio.Server] = []
+        self._listeners: list[Listening] = []
         self._unix_paths: list[str] = []
         self._closed: asyncio.Event | None = None
         self._date = (0, "")
@@ -121,20 +121,19 @@ class Server(Roll):
         loop = asyncio.get_running_loop()
         if self._closed is None:
             self._closed = asyncio.Event()
-        keywords: dict[str, Any] = {"backlog": backlog}
         factory = self._factory(loop, "http" if ssl is None else "https")
         if ssl is not None:
             factory = self._inside(ssl, factory)
         if path is not None:
-            listener = await loop.create_unix_server(factory, os.fspath(path), **keywords)
+            sockets = [bind_path(os.fspath(path))]
             self._unix_paths.append(os.fspath(path))
         elif sock is not None:
-            send_at_once(sock)
-            listener = await loop.create_server(factory, sock=sock, **keywords)
+            sockets = [sock]
         else:
-            keywords["reuse_port"] = reuse_port or None
-            listener = await loop.create_server(factory, host, port, **keywords)
-        self._listeners.append(listener)
+            sockets = await bind(host, port, reuse_port=reuse_port)
+        own = self.settings.own_transports
+        for bound in sockets:
+            self._listeners.append(await listen(bound, factory, backlog=backlog, own=own))
 
     def _factory(
         self, loop: asyncio.AbstractEventLoop, scheme: str

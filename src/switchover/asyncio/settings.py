@@ -54,5 +54,8 @@ class ServerSettings:
     write_high_mark: int = 64 * 1024
     #: Take HTTP/2 by prior knowledge on a cleartext port (RFC 9113 §3.3).
     http2_prior_knowledge: bool = False
+    #: Read and write the sockets without the event loop's transports, where that can be done:
+    #: on Linux, with the compiled modules, on uvloop and asyncio's own loop.
+    own_transports: bool = True
     #: Log a line for each exchange to ``switchover.access``.
     access_log: bool = False

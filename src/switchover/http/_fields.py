@@ -56,18 +56,22 @@ class Fields:
         self.raw = [(_checked_name(name), _checked_value(name, value)) for name, value in pairs]
 
     @classmethod
-    def from_octets(cls, lines: list[tuple[bytes, bytes]]) -> Fields:
-        """Make fields of lines that a parser has checked already; ``lines`` is kept, not copied."""
-        return _filled(cls.__new__(cls), lines)
+    def from_octets(
+        cls, lines: list[tuple[bytes, bytes]], names: list[bytes] | None = None
+    ) -> Fields:
+        """Make fields of lines that a parser has checked already; ``lines`` is kept, not copied.
+
+        ``names`` are those of the lines in lower case, where the parser has them; kept, too.
+        """
+        return _filled(cls.__new__(cls), lines, names)
 
     # Looking up.
 
-    def _values(self, name: _Text) -> list[bytes]:
+    def octets(self, name: _Text) -> list[bytes]:
+        """Return the value of each line of ``name``, in order, as octets. Do not change it."""
         # A section has a dozen lines: looking along them is faster than making an index, and
         # leaves nothing behind. Common names are shared objects, so it rarely compares octets.
-        names = self._names
-        if names is None:
-            names = self._names = [_lower(line[0]) for line in self.raw]
+        names = self.names()
         key = _KEYS.get(name)
         if key is None:
             key = _remember(name)
@@ -85,12 +89,12 @@ class Fields:
         RFC 9110 §5.3: "A recipient MAY combine multiple field lines within a field section
         that have the same field name into one field line, without changing the semantics".
         """
-        values = self._values(name)
+        values = self.octets(name)
         return _combined(values) if values else default
 
     def get_all(self, name: str) -> list[str]:
         """Return the value of each line of ``name``, in order."""
-        return [value.decode("latin-1") for value in self._values(name)]
+        return [value.decode("latin-1") for value in self.octets(name)]
 
     def members(self, name: str) -> list[str]:
         """Return the members of the list that all lines of ``name`` make together.
@@ -101,20 +105,29 @@ class Fields:
         value = self.get(name)
         return [] if value is None else split_list(value)
 
+    def names(self) -> list[bytes]:
+        """Return the name of each line, in order, in lower case. Do not change it."""
+        names = self._names
+        if names is None or len(names) != len(self.raw):
+            names = self._names = [_lower(line[0]) for line in self.raw]
+        return names
+
     @property
     def connection_options(self) -> frozenset[str]:
         """The connection options (RFC 9110 §7.6.1), in lower case."""
-        values = self._values("Connection")
+        values = self.octets("Connection")
+        if len(values) == 1:
+            return connection_options(values[0])
         return connection_options(b", ".join(values) if values else None)
 
     def __getitem__(self, name: str) -> str:
-        values = self._values(name)
+        values = self.octets(name)
         if not values:
             raise KeyError(name)
         return _combined(values)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str | bytes) and bool(self._values(name))
+        return isinstance(name, str | bytes) and bool(self.octets(name))
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return ((name.decode("latin-1"), value.decode("latin-1")) for name, value in self.raw)
@@ -176,9 +189,9 @@ _KEYS: dict[_Text, bytes] = {}
 _MAX_KEYS = 512
 
 
-def _filled(fields: Fields, lines: list[tuple[bytes, bytes]]) -> Fields:
+def _filled(fields: Fields, lines: list[tuple[bytes, bytes]], names: list[bytes] | None) -> Fields:
     fields.raw = lines
-    fields._names = None
+    fields._names = names
     return fields
 
 

@@ -12,11 +12,14 @@ cdef class Fields:
     cdef public list raw
     cdef list _names
 
+    @cython.locals(names=list, line=tuple)
+    cpdef list names(self)
+
     @cython.locals(names=list, key=bytes, line=tuple, place=Py_ssize_t)
-    cdef list _values(self, object name)
+    cpdef list octets(self, name)
 
 
-cdef Fields _filled(Fields fields, list lines)
+cdef Fields _filled(Fields fields, list lines, list names)
 cdef bytes _lower(bytes name)
 @cython.locals(key=bytes)
 cdef bytes _remember(object name)

@@ -6,12 +6,13 @@ This file runs as it stands, and is compiled as ``_head_c`` with the C types of
 
 Everything is judged line by line in the order of the octets, so that where the reads were
 cut makes no difference. A head that arrives whole and holds nothing unusual takes a short
-way: one look over all its octets, one split into lines.
+way: one look over all its octets, which cuts them into lines.
 """
 
 from __future__ import annotations
 
 from switchover.errors import LimitExceeded, RemoteProtocolError
+from switchover.http._lines_py import cut_head
 from switchover.http.escaping import show
 from switchover.http.grammar import STATUS, TARGET_OCTETS, TOKEN_OCTETS, VALUE_OCTETS, VERSION
 from switchover.http.limits import Limits
@@ -20,8 +21,6 @@ from switchover.http.names import LOWER_NAMES
 REQUEST = 0
 RESPONSE = 1
 TRAILERS = 2
-
-_PLAIN_OCTETS = VALUE_OCTETS + b"\r\n"
 
 # Fields that the machine itself reads are noted on the way.
 _HOST = 1
@@ -39,9 +38,9 @@ _NOTED = {
 }
 
 # Names in the spellings that nearly all messages use: one look-up says that they are valid
-# tokens, which of them are noted, and gives the one object that all messages share.
-_NAMES: dict[bytes, tuple[bytes, int]] = {
-    spelling: (spelling, _NOTED.get(name, 0)) for spelling, name in LOWER_NAMES.items()
+# tokens, which of them are noted, and gives the objects that all messages share.
+_NAMES: dict[bytes, tuple[bytes, bytes, int]] = {
+    spelling: (spelling, name, _NOTED.get(name, 0)) for spelling, name in LOWER_NAMES.items()
 }
 
 _METHODS: dict[bytes, str] = {
@@ -56,8 +55,8 @@ class HeadParser:
     """Reads one head (or trailer section) after the other.
 
     Give octets to ``receive`` until ``complete`` is true, read the attributes, ``reset``.
-    ``lines`` is a new list each time. The noted fields hold the value of the field, its
-    lines joined with ", ", or ``None``.
+    ``lines`` is a new list each time, and so is ``names``, those of the lines in lower case.
+    The noted fields hold the value of the field, its lines joined with ", ", or ``None``.
     """
 
     def __init__(self, kind: int, limits: Limits, *, unfold: bool = False) -> None:
@@ -88,6 +87,7 @@ class HeadParser:
         self.status = 0
         self.reason = ""
         self.lines: list[tuple[bytes, bytes]] = []
+        self.names: list[bytes] = []
         self._forget_notes()
 
     def _forget_notes(self) -> None:
@@ -109,19 +109,18 @@ class HeadParser:
         too long or too many.
         """
         if not self._started and len(self._partial) == 0:
-            end = data.find(b"\r\n\r\n", start)
-            if end > start:
-                head = data[start:end]
-                if _plain(head):
-                    self._take_plain(head)
-                    return end + 4
+            pieces: list[bytes] = []
+            end = cut_head(data, start, self._max_line, pieces)
+            # Behind the start line: each field line with its CR LF, and the empty line.
+            if end > 0 and end - start - len(pieces[0]) - 4 <= self._max_section:
+                self._take_pieces(pieces)
+                return end
         return self._receive_lines(data, start)
 
-    def _take_plain(self, head: bytes) -> None:
-        lines = head.split(b"\r\n")
-        self._take_start(lines[0])
-        for line in lines[1:]:
-            self._take_field(line, True)
+    def _take_pieces(self, pieces: list[bytes]) -> None:
+        self._take_start(pieces[0])
+        for place in range(1, len(pieces), 2):
+            self._add_field(pieces[place], pieces[place + 1])
         self._finish()
 
     def _receive_lines(self, data: bytes, start: int) -> int:
@@ -154,7 +153,7 @@ class HeadParser:
         if not self._started:
             self._take_start(line)
         elif len(line) > 0:
-            self._take_field(line, False)
+            self._take_field(line)
         else:
             self._finish()
 
@@ -276,7 +275,7 @@ class HeadParser:
         self.status = int(code)
         self.reason = reason.decode("latin-1")
 
-    def _take_field(self, line: bytes, plain: bool) -> None:
+    def _take_field(self, line: bytes) -> None:
         length = len(line)
         if length > self._max_line or length > self._max_section - self._size:
             self._check_length(length + 2)
@@ -290,22 +289,30 @@ class HeadParser:
             raise self._error(f"field line {show(line, 24)} has no colon", "RFC 9112 §5")
         name = line[0:colon]
         value = line[colon + 1 : length].strip(b" \t")
+        if name not in _NAMES:
+            self._check_name(name)
+        if value.translate(None, VALUE_OCTETS):
+            raise self._bad_value(name)
+        self._add_field(name, value)
+
+    def _add_field(self, name: bytes, value: bytes) -> None:
         usual = _NAMES.get(name)
         if usual is not None:
-            name, known = usual
+            name, lower, known = usual
         else:
-            known = self._check_name(name)
-        if not plain and value.translate(None, VALUE_OCTETS):
-            raise self._bad_value(name)
+            self._check_name(name)
+            lower = name.lower()
+            known = _NOTED.get(lower, 0)
         if len(self.lines) >= self._max_count:
             raise LimitExceeded(
                 f"more than {self._max_count} field lines", rule="RFC 9110 §5.4", status=431
             )
         self.lines.append((name, value))
+        self.names.append(lower)
         if known:
             self._note(known, value)
 
-    def _check_name(self, name: bytes) -> int:
+    def _check_name(self, name: bytes) -> None:
         if name[len(name) - 1 : len(name)] in (b" ", b"\t"):
             # RFC 9112 §5.1: "A server MUST reject, with a response status code of 400 (Bad
             # Request), any received request message that contains whitespace between a
@@ -315,7 +322,6 @@ class HeadParser:
             )
         if len(name) == 0 or name.translate(None, TOKEN_OCTETS):
             raise self._error(f"field name {show(name, 40)} is not a token", "RFC 9110 §5.1")
-        return _NOTED.get(name.lower(), 0)
 
     def _bad_value(self, name: bytes) -> RemoteProtocolError:
         # RFC 9110 §5.5: "a recipient of CR, LF, or NUL within a field value MUST either
@@ -371,14 +377,6 @@ class HeadParser:
 
     def _error(self, message: str, rule: str) -> RemoteProtocolError:
         return RemoteProtocolError(message, rule=rule, status=self._status)
-
-
-def _plain(head: bytes) -> bool:
-    """Whether ``head`` has no control character but CR LF pairs, and begins with a line."""
-    if head.translate(None, _PLAIN_OCTETS):
-        return False
-    pairs = head.count(b"\r\n")
-    return pairs == head.count(b"\n") and pairs == head.count(b"\r") and not head.startswith(b"\r")
 
 
 def _joined(first: bytes | None, second: bytes) -> bytes:

@@ -2,6 +2,8 @@
 
 import cython
 
+from switchover.http._lines cimport cut_head
+
 cdef int REQUEST
 cdef int RESPONSE
 cdef int TRAILERS
@@ -10,7 +12,6 @@ cdef int _CONTENT_LENGTH
 cdef int _TRANSFER_ENCODING
 cdef int _CONNECTION
 cdef int _EXPECT
-cdef bytes _PLAIN_OCTETS
 cdef dict _NOTED
 cdef dict _NAMES
 cdef dict _METHODS
@@ -41,6 +42,7 @@ cdef class HeadParser:
     cdef readonly int status
     cdef readonly str reason
     cdef readonly list lines
+    cdef readonly list names
     cdef readonly int hosts
     cdef readonly bytes host
     cdef readonly bytes content_length
@@ -51,10 +53,10 @@ cdef class HeadParser:
     cpdef object reset(self)
     cdef object _forget_notes(self)
     cpdef bint begun(self)
-    @cython.locals(end=Py_ssize_t, head=bytes)
+    @cython.locals(end=Py_ssize_t, pieces=list)
     cpdef Py_ssize_t receive(self, bytes data, Py_ssize_t start) except -1
-    @cython.locals(lines=list, line=bytes)
-    cdef object _take_plain(self, bytes head)
+    @cython.locals(place=Py_ssize_t)
+    cdef object _take_pieces(self, list pieces)
     @cython.locals(end=Py_ssize_t, line=bytes)
     cdef Py_ssize_t _receive_lines(self, bytes data, Py_ssize_t start) except -1
     cdef object _take_line(self, bytes line)
@@ -68,8 +70,10 @@ cdef class HeadParser:
     cdef str _read_version(self, bytes version)
     @cython.locals(version=bytes, rest=bytes, code=bytes, reason=bytes)
     cdef object _take_status_line(self, bytes line)
-    @cython.locals(length=Py_ssize_t, colon=Py_ssize_t, name=bytes, value=bytes, usual=tuple, known=int)
-    cdef object _take_field(self, bytes line, bint plain)
+    @cython.locals(length=Py_ssize_t, colon=Py_ssize_t, name=bytes, value=bytes)
+    cdef object _take_field(self, bytes line)
+    @cython.locals(lower=bytes, usual=tuple, known=int)
+    cdef object _add_field(self, bytes name, bytes value)
     cdef object _check_name(self, bytes name)
     cdef object _bad_value(self, bytes name)
     @cython.locals(last=tuple, more=bytes, value=bytes)
@@ -79,6 +83,4 @@ cdef class HeadParser:
     cdef object _error(self, str message, str rule)
 
 
-@cython.locals(pairs=Py_ssize_t)
-cdef bint _plain(bytes head)
 cdef bytes _joined(bytes first, bytes second)

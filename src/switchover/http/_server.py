@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """The server's end of an HTTP/1.1 connection, up to the switch (RFC 9112).
 
 Two sides run independently of each other, and meet when both are through:
@@ -257,7 +258,7 @@ class ServerConnection:
             # RFC 9110 §9.3.6: "A CONNECT request message does not have content." A framed one
             # would leave it open where the tunnel begins.
             raise RemoteProtocolError("CONNECT with content", rule="RFC 9110 §9.3.6")
-        fields = Fields.from_octets(head.lines)
+        fields = Fields.from_octets(head.lines, head.names)
         if version == "1.0" and options:
             framing.drop_named_fields(fields, options)
         request = Request(head.method, head.target, fields, version, self._scheme, authority)
@@ -273,7 +274,7 @@ class ServerConnection:
             self._reader = content_reader(length, self._limits)
             self._request_state = _CONTENT
         else:
-            self._request_complete(Fields.from_octets([]))
+            self._request_complete(None)
 
     def _receive_content(self, data: bytes, start: int) -> int:
         reader = self._reader
@@ -285,7 +286,7 @@ class ServerConnection:
             # Pieces ahead of a fault did arrive, however the octets were cut.
             self._content_received(pieces)
             if reader.complete:
-                self._request_complete(reader.trailers or Fields.from_octets([]))
+                self._request_complete(reader.trailers)
 
     def _content_received(self, pieces: list[bytes]) -> None:
         self._content_begun = self._content_begun or bool(pieces)
@@ -298,7 +299,7 @@ class ServerConnection:
         if self._discarded > self._limits.discarded_content:
             self._close()
 
-    def _request_complete(self, trailers: Fields) -> None:
+    def _request_complete(self, trailers: Fields | None) -> None:
         self._reader = None
         if self._request_state is _CLOSED:
             return
@@ -573,5 +574,6 @@ class ServerConnection:
 
 def _check_unframed(response: Response) -> None:
     # RFC 9112 §6.1, RFC 9110 §8.6: neither field in a 1xx response or a 2xx to CONNECT.
-    if "Content-Length" in response.fields or "Transfer-Encoding" in response.fields:
+    fields = response.fields
+    if fields.octets("Content-Length") or fields.octets("Transfer-Encoding"):
         raise LocalProtocolError(_NO_FRAMING, rule="RFC 9112 §6.1")

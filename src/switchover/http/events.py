@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from switchover.errors import ProtocolError
-from switchover.http.fields import Fields
+from switchover.http.messages import COMPILED as _MESSAGES_COMPILED
 from switchover.http.messages import Request, Response
 
+if TYPE_CHECKING or not _MESSAGES_COMPILED:
+    from switchover.http._events import (
+        ContentReceived,
+        MessageComplete,
+        RequestReceived,
+        Switched,
+    )
+else:
+    try:
+        from switchover.http._events_c import (
+            ContentReceived,
+            MessageComplete,
+            RequestReceived,
+            Switched,
+        )
+    except ImportError:
+        from switchover.http._events import (
+            ContentReceived,
+            MessageComplete,
+            RequestReceived,
+            Switched,
+        )
+
 __all__ = [
+    "COMPILED",
     "ContentReceived",
     "Event",
     "Failed",
@@ -20,12 +45,8 @@ __all__ = [
     "Switched",
 ]
 
-
-@dataclass(frozen=True, slots=True)
-class RequestReceived:
-    """The head of a request has arrived (server)."""
-
-    request: Request
+#: Whether those of a server's requests are compiled.
+COMPILED: bool = RequestReceived.__module__.endswith("_c")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,34 +62,6 @@ class InterimResponseReceived:
     """A 1xx response other than 101 has arrived; the final one is still to come (client)."""
 
     response: Response
-
-
-@dataclass(frozen=True, slots=True)
-class ContentReceived:
-    """A piece of the message's content. Where the pieces are cut means nothing."""
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class MessageComplete:
-    """The message has arrived whole. ``trailers`` never count as header fields."""
-
-    trailers: Fields = field(default_factory=Fields)
-
-
-@dataclass(frozen=True, slots=True)
-class Switched:
-    """The connection has left HTTP/1.1; the machine that says so is finished for good.
-
-    ``trailing_data`` are the octets received behind the last HTTP/1.1 message: the first
-    ones of ``protocol``.
-    """
-
-    protocol: str
-    request: Request
-    response: Response
-    trailing_data: bytes
 
 
 @dataclass(frozen=True, slots=True)

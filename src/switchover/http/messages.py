@@ -1,108 +1,24 @@
-"""Requests and responses as values (RFC 9110 §6)."""
+"""Requests and responses: the compiled build where there is one, else the same source as it is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
-from switchover.http.fields import Fields
+from switchover.http.fields import COMPILED as _FIELDS_COMPILED
 
-__all__ = ["Request", "Response", "default_reason"]
+__all__ = ["COMPILED", "Request", "Response", "default_reason"]
 
+if TYPE_CHECKING or not _FIELDS_COMPILED:
+    from switchover.http._messages import Request, Response
+else:
+    try:
+        from switchover.http._messages_c import Request, Response
+    except ImportError:
+        from switchover.http._messages import Request, Response
 
-@dataclass(slots=True)
-class Request:
-    """The head of a request.
-
-    ``target`` is the request target as it stands in the request line (RFC 9112 §3.2).
-    ``version`` is "1.0", "1.1" or "2". ``scheme`` is that of the connection. ``authority``
-    is the host, with the port if one is named, that the request is for: from the target if
-    that names one, else from Host. ``protocol`` is the ``:protocol`` of an extended CONNECT
-    request (RFC 8441 §4), ``None`` in HTTP/1.
-    """
-
-    method: str
-    target: str
-    fields: Fields = field(default_factory=Fields)
-    version: str = "1.1"
-    scheme: str = "http"
-    authority: str = ""
-    protocol: str | None = None
-
-    @property
-    def path(self) -> str:
-        """The path of the target URI without the query; "*" for the asterisk form.
-
-        Empty for a CONNECT request in authority form, which has no path.
-        """
-        return self._path_and_query()[0]
-
-    @property
-    def query(self) -> str:
-        """The query of the target URI without its question mark; empty if there is none."""
-        return self._path_and_query()[1]
-
-    def _path_and_query(self) -> tuple[str, str]:
-        target = self.target
-        if not target.startswith("/"):
-            if target == "*":
-                return "*", ""
-            if self.method == "CONNECT" and self.protocol is None:
-                return "", ""
-            # absolute-form: scheme "://" authority path-abempty [ "?" query ]
-            rest = target.partition("://")[2]
-            start = min((at for at in (rest.find("/"), rest.find("?")) if at >= 0), default=-1)
-            target = rest[start:] if start >= 0 else ""
-        path, _, query = target.partition("?")
-        return path or "/", query
-
-    @property
-    def expects_continue(self) -> bool:
-        """Whether the client waits for 100 (Continue) before it sends content."""
-        # RFC 9110 §10.1.1: "A server that receives a 100-continue expectation in an HTTP/1.0
-        # request MUST ignore that expectation."
-        if self.version == "1.0" or "Expect" not in self.fields:
-            return False
-        return any(member.lower() == "100-continue" for member in self.fields.members("Expect"))
-
-    @property
-    def has_content(self) -> bool:
-        """Whether the framing fields announce content: more than nothing, or chunked."""
-        if "Transfer-Encoding" in self.fields:
-            return True
-        return bool(self.fields.get("Content-Length", "").strip("0"))
-
-
-@dataclass(slots=True)
-class Response:
-    """The head of a response, and its content where that is known whole.
-
-    ``reason`` is only what stands on the wire; an empty one is written as the usual phrase.
-    """
-
-    status: int
-    fields: Fields = field(default_factory=Fields)
-    reason: str = ""
-    version: str = "1.1"
-    content: bytes = b""
-
-    @classmethod
-    def text(
-        cls,
-        status: int,
-        text: str,
-        fields: Iterable[tuple[str, str]] | Mapping[str, str] | Fields = (),
-    ) -> Response:
-        """Return a complete ``text/plain`` response that a person can read.
-
-        Raises ``LocalProtocolError`` for invalid ``fields``.
-        """
-        content = text.encode()
-        all_fields = Fields(fields)
-        all_fields.set("Content-Type", "text/plain; charset=utf-8")
-        all_fields.set("Content-Length", str(len(content)))
-        return cls(status, all_fields, content=content)
+#: Whether they are compiled.
+COMPILED: bool = Request.__module__.endswith("_c")
 
 
 def default_reason(status: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from switchover.http.events import Switched
@@ -108,13 +108,13 @@ def merged(events: Iterable[Any]) -> list[Any]:
     result: list[Any] = []
     for event in events:
         if result and _is_data(event) and type(event) is type(result[-1]):
-            result[-1] = replace(event, data=result[-1].data + event.data)
+            result[-1] = type(event)(result[-1].data + event.data)
         elif isinstance(event, Switched):
-            result.append(replace(event, trailing_data=b""))
+            result.append(Switched(event.protocol, event.request, event.response, b""))
         else:
             result.append(event)
     return result
 
 
 def _is_data(event: Any) -> bool:
-    return is_dataclass(event) and [field.name for field in fields(event)] == ["data"]
+    return getattr(event, "__match_args__", None) == ("data",)

@@ -1,126 +1,20 @@
-"""Upgrade tokens: the names of protocols in ``Upgrade`` (RFC 9110 §7.8, §16.7)."""
+"""Upgrade tokens: the compiled build where there is one, else the same source."""
 
 from __future__ import annotations
 
-import re
-from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from switchover.errors import LocalProtocolError
+from switchover.http.fields import COMPILED as _FIELDS_COMPILED
 
-__all__ = ["UpgradeToken", "is_token", "read_member"]
+__all__ = ["COMPILED", "UpgradeToken", "is_token", "read_member"]
 
-# RFC 9110 §5.6.2:
-#   token          = 1*tchar
-#   tchar          = "!" / "#" / "$" / "%" / "&" / "'" / "*" / "+" / "-" / "." /
-#                    "^" / "_" / "`" / "|" / "~" / DIGIT / ALPHA
-_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_token = re.compile(_TOKEN)
+if TYPE_CHECKING or not _FIELDS_COMPILED:
+    from switchover.upgrade._tokens import UpgradeToken, is_token, read_member
+else:
+    try:
+        from switchover.upgrade._tokens_c import UpgradeToken, is_token, read_member
+    except ImportError:
+        from switchover.upgrade._tokens import UpgradeToken, is_token, read_member
 
-# RFC 9110 §7.8:
-#   Upgrade          = #protocol
-#   protocol         = protocol-name ["/" protocol-version]
-#   protocol-name    = token
-#   protocol-version = token
-_protocol = re.compile(rf"({_TOKEN})(?:/({_TOKEN}))?")
-
-# Received members up to this length are remembered after parsing: clients send the same few
-# tokens over and over, and no peer can fill memory with 256 short strings.
-_REMEMBERED_LENGTH = 64
-
-
-def is_token(text: str) -> bool:
-    """Whether ``text`` is a ``token`` (RFC 9110 §5.6.2)."""
-    return _token.fullmatch(text) is not None
-
-
-class UpgradeToken:
-    """A protocol by the name it has in ``Upgrade``: ``websocket``, or ``irc/6.9``.
-
-    ``name`` is the protocol's name, ``version`` its version or ``None``. Tokens compare as
-    the standard wants it: names without regard to ASCII case, versions exactly. Immutable,
-    hashable, and ``str()`` gives the text that was given.
-    """
-
-    __slots__ = ("_key", "name", "version")
-
-    name: str
-    version: str | None
-
-    def __init__(self, name: str, version: str | None = None) -> None:
-        """Raise :class:`LocalProtocolError` unless name and version are tokens."""
-        if not is_token(name) or not (version is None or is_token(version)):
-            shown = name if version is None else f"{name}/{version}"
-            raise LocalProtocolError(f"not an upgrade token: {shown!r}", rule="RFC 9110 §7.8")
-        self._set(name, version)
-
-    def _set(self, name: str, version: str | None) -> None:
-        fix = object.__setattr__
-        fix(self, "name", name)
-        fix(self, "version", version)
-        # RFC 9110 §7.8: "Protocol names are case-insensitive" is said of matching names with
-        # the preferred letter case; a token is ASCII, so lower() folds nothing else.
-        fix(self, "_key", (name.lower(), version))
-
-    _key: tuple[str, str | None]
-
-    @classmethod
-    def parse(cls, text: str | UpgradeToken) -> UpgradeToken:
-        """Return the token that ``text`` is; a token is returned as it is.
-
-        Raises :class:`LocalProtocolError` for anything but ``name`` or ``name/version``:
-        the text comes from a caller, and would go out on the wire.
-        """
-        if isinstance(text, UpgradeToken):
-            return text
-        token = read_member(text)
-        if token is None:
-            raise LocalProtocolError(f"not an upgrade token: {text!r}", rule="RFC 9110 §7.8")
-        return token
-
-    def matches(self, other: UpgradeToken) -> bool:
-        """Whether both name the same protocol in the same version."""
-        return self._key == other._key
-
-    @property
-    def key(self) -> tuple[str, str | None]:
-        """The name in lower case, and the version: equal for tokens that match."""
-        return self._key
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError("an UpgradeToken cannot be changed")
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, UpgradeToken):
-            return NotImplemented
-        return self._key == other._key
-
-    def __hash__(self) -> int:
-        return hash(self._key)
-
-    def __str__(self) -> str:
-        return self.name if self.version is None else f"{self.name}/{self.version}"
-
-    def __repr__(self) -> str:
-        return f"UpgradeToken({str(self)!r})"
-
-
-def read_member(member: str) -> UpgradeToken | None:
-    """Return the token a received member of ``Upgrade`` is, or ``None``.
-
-    What is not a token matches nothing; it does not spoil the members beside it.
-    """
-    if len(member) <= _REMEMBERED_LENGTH:
-        return _read_remembered(member)
-    return _read(member)
-
-
-def _read(member: str) -> UpgradeToken | None:
-    found = _protocol.fullmatch(member)
-    if found is None:
-        return None
-    token = UpgradeToken.__new__(UpgradeToken)
-    token._set(found[1], found[2])
-    return token
-
-
-_read_remembered = lru_cache(maxsize=256)(_read)
+#: Whether tokens are compiled.
+COMPILED: bool = UpgradeToken.__module__.endswith("_c")

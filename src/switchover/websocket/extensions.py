@@ -177,13 +177,15 @@ def parse_extensions(fields: Fields) -> Sequence[Offer]:
     # RFC 6455 §11.3.2: the field "MAY appear multiple times in an HTTP request (which is
     # logically the same as a single … field that contains all values)". In a response it must
     # not, says the same section, and §4.2.2 says that it may: tolerated.
-    value = fields.get(FIELD)
-    if value is None:
+    values = fields.octets(FIELD)
+    if not values:
         return ()
-    return _parse_remembered(value) if len(value) <= _REMEMBERED_LENGTH else _parse(value)
+    octets = values[0] if len(values) == 1 else b", ".join(values)
+    return _parse_remembered(octets) if len(octets) <= _REMEMBERED_LENGTH else _parse(octets)
 
 
-def _parse(value: str) -> tuple[Offer, ...]:
+def _parse(octets: bytes) -> tuple[Offer, ...]:
+    value = octets.decode("latin-1")
     members: list[Offer] = []
     position = _match(_nothing_yet, value, 0).end()
     while position < len(value):
@@ -263,17 +265,21 @@ def negotiate(
     answers: list[str] = []
     claimed = 0
     # RFC 6455 §9.1: "a server MUST NOT … use an extension that was not requested".
-    for name in dict.fromkeys([name for name, _ in offers]):
+    by_name: dict[str, list[Parameters]] = {}
+    for name, parameters in offers:
+        by_name.setdefault(name, []).append(parameters)
+    for name, wanted in by_name.items():
         for extension in available:
             if extension.name != name:
                 continue
-            answer = extension.negotiate([parameters for n, parameters in offers if n == name])
+            answer = extension.negotiate(list(wanted))
             # RFC 7692 §5: two extensions must not use the same reserved bit.
             if answer is None or answer[1].rsv & claimed:
                 continue
-            answers.append(format_extension(name, answer[0]))
-            agreed.append(answer[1])
-            claimed |= answer[1].rsv
+            parameters, agreeing = answer
+            answers.append(format_extension(name, parameters))
+            agreed.append(agreeing)
+            claimed |= agreeing.rsv
             break  # RFC 7692 §5: one answer to an extension that was offered several times
     return tuple(agreed), ", ".join(answers) or None
 

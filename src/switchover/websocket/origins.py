@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
 from switchover.errors import LocalProtocolError
@@ -140,6 +141,10 @@ def origin_policy(origins: OriginPolicy | Iterable[str]) -> OriginPolicy:
 
 def _normalised(origin: str) -> str | None:
     """Return an origin in lower case and without its default port; ``None`` if it is none."""
+    return _remembered(origin) if len(origin) <= _REMEMBERED_LENGTH else _normalise(origin)
+
+
+def _normalise(origin: str) -> str | None:
     # str.lower would turn U+212A, the Kelvin sign, into "k"; an origin is ASCII.
     if not origin.isascii():
         return None
@@ -153,6 +158,11 @@ def _normalised(origin: str) -> str | None:
     if port is None or port == str(DEFAULT_PORTS.get(scheme)):
         return f"{scheme}://{host}"
     return lowered
+
+
+# The pages of one site all come from one place; no peer can fill memory with 256 short strings.
+_REMEMBERED_LENGTH = 128
+_remembered = lru_cache(maxsize=256)(_normalise)
 
 
 def _checked(origin: str) -> str:

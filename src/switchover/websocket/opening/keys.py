@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from binascii import b2a_base64
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha1
 
 from switchover.errors import LocalProtocolError
 from switchover.websocket.extensions import Extension
@@ -38,8 +38,7 @@ def accept_value(key: bytes) -> bytes:
     # Section 4.2.2, with the string "258EAFA5-…", taking the SHA-1 hash of this concatenated
     # value … and base64-encoding this 20-byte hash". Text is hashed, nothing is decoded first.
     # Nothing is kept secret with it (§10.8 has nothing to say), hence usedforsecurity.
-    digest = hashlib.sha1(key + _GUID, usedforsecurity=False).digest()
-    return b2a_base64(digest, newline=False)
+    return b2a_base64(sha1(key + _GUID, usedforsecurity=False).digest(), newline=False)
 
 
 def new_key(nonce: bytes | None = None, *, random: Callable[[int], bytes] = os.urandom) -> str:

@@ -1,0 +1,882 @@
+"""Sockets that a server accepts, reads and writes itself, on any event loop of Linux.
+
+A loop's own transports cost each connection a kilobyte and each event several calls of Python.
+Here a loop watches one descriptor, that of an :class:`Poller`'s epoll instance; accepting,
+reading and writing are C from the kernel to the protocol. What a protocol sees is what
+:class:`asyncio.Transport` promises, and what it writes while it is given octets goes out in one
+piece when it has taken them, together with the end of the connection if it asks for that.
+
+Edge-triggered: a socket is registered once, and read until it has no more, so that pausing,
+resuming and waiting to write ask nothing of the kernel.
+
+Choose through :mod:`switchover.asyncio.sockets`; elsewhere the loop's transports serve.
+``docs/decisions/0023-own-transport.md`` has the reasons and the figures.
+
+Longer than other files: transport, poller and listener call each other in C.
+"""
+
+cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.errno cimport (
+    EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM, EPROTO, errno,
+)
+from libc.stdint cimport uint32_t
+from libc.string cimport memcpy
+from posix.uio cimport iovec
+from posix.unistd cimport close as close_descriptor
+
+from switchover.asyncio._receiver_c cimport Receiver
+
+import asyncio
+import contextvars
+import logging
+import os
+import socket as socket_module
+import warnings
+import weakref
+from asyncio.trsock import TransportSocket
+
+__all__ = ["Listener", "SocketTransport"]
+
+cdef extern from "Python.h":
+    int PyContext_Enter(object context) except -1
+    int PyContext_Exit(object context) except -1
+
+cdef extern from "sys/socket.h" nogil:
+    ctypedef unsigned int socklen_t
+    cdef struct sockaddr:
+        unsigned short sa_family
+    cdef struct msghdr:
+        iovec *msg_iov
+        size_t msg_iovlen
+    int accept4(int descriptor, sockaddr *address, socklen_t *length, int flags)
+    ssize_t recv(int descriptor, void *buffer, size_t length, int flags)
+    ssize_t send(int descriptor, const void *buffer, size_t length, int flags)
+    ssize_t sendmsg(int descriptor, const msghdr *message, int flags)
+    int shutdown(int descriptor, int how)
+    enum: AF_INET, AF_INET6, MSG_MORE, MSG_NOSIGNAL, SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK
+
+cdef extern from "sys/epoll.h" nogil:
+    ctypedef union epoll_data:
+        void *ptr
+    cdef struct epoll_event:
+        uint32_t events
+        epoll_data data
+    int epoll_create1(int flags)
+    int epoll_ctl(int instance, int operation, int descriptor, epoll_event *event)
+    int epoll_wait(int instance, epoll_event *events, int size, int timeout)
+    enum: EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL
+    uint32_t EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
+
+logger = logging.getLogger("switchover.server")
+
+cdef enum:
+    _EVENTS = 128  # taken from the kernel at once
+    _READS = 4  # of one connection before the others have their turn
+    _ACCEPTS = 64  # of one listening socket, likewise
+    _SCRATCH = 65536  # for protocols that have no buffer of their own
+    _LOCKED = 65536  # buffers up to this size are filled and sent without letting go of the GIL
+    _GATHERED = 65536  # octets that wait for the end of an event, then are sent before it
+    _PIECES = 64  # of what is queued, in one system call
+    _ADDRESS = 28  # octets of the largest address of interest, struct sockaddr_in6
+
+#: Seconds without accepting when there are no descriptors left, as asyncio has it.
+cdef double _ACCEPT_LATER = 1.0
+cdef Py_ssize_t _HIGH = 64 * 1024
+
+_BufferedProtocol = asyncio.BufferedProtocol
+cdef bytearray _scratch = bytearray(_SCRATCH)
+
+#: The poller of each loop, as long as anything is registered there.
+cdef object _pollers = weakref.WeakKeyDictionary()
+
+
+cdef class Poller
+cdef class SocketTransport
+
+
+cdef class Polled:
+    """What a poller has registered."""
+
+    cdef int _fd
+    cdef Poller _poller
+    cdef object _context
+
+    cdef _happened(self, uint32_t events):
+        raise NotImplementedError
+
+
+@cython.final
+cdef class Poller:
+    """One epoll instance for all sockets of a loop, which watches nothing of ours but that."""
+
+    cdef object __weakref__
+    cdef readonly object loop
+    cdef int _fd
+    cdef int _depth
+    cdef bint _called
+    cdef set _members
+    cdef list _left  # members that are gone, kept until no event can name them
+    cdef list _again  # to be read once more, without a new event
+    cdef list _ended  # whose connection_lost() is due
+
+    def __cinit__(self):
+        self._fd = -1
+
+    def __init__(self, loop):
+        self.loop = loop
+        self._members = set()
+        self._left = []
+        self._again = []
+        self._ended = []
+        self._fd = epoll_create1(EPOLL_CLOEXEC)
+        if self._fd < 0:
+            raise OSError(errno, os.strerror(errno))
+        loop.add_reader(self._fd, self._ready)
+
+    def __dealloc__(self):
+        if self._fd >= 0:
+            close_descriptor(self._fd)
+
+    @staticmethod
+    cdef Poller of(loop):
+        known = _pollers.get(loop)
+        cdef Poller poller = None if known is None else known()
+        if poller is None or poller._fd < 0:
+            poller = Poller(loop)
+            _pollers[loop] = weakref.ref(poller)
+        return poller
+
+    cdef _register(self, Polled polled, uint32_t events):
+        cdef epoll_event event
+        event.events = events
+        event.data.ptr = <void *>polled
+        if epoll_ctl(self._fd, EPOLL_CTL_ADD, polled._fd, &event) < 0:
+            raise OSError(errno, os.strerror(errno))
+        self._members.add(polled)
+
+    cdef _forget(self, Polled polled):
+        # Closing the descriptor would do, but for a process that has been forked and holds it
+        # too: the kernel would go on to tell of an object that is no more.
+        epoll_ctl(self._fd, EPOLL_CTL_DEL, polled._fd, NULL)
+        self._members.discard(polled)
+        if self._depth > 0:
+            self._left.append(polled)
+        elif not self._members:
+            self._end()
+
+    cdef _end(self):
+        descriptor, self._fd = self._fd, -1
+        if descriptor >= 0:
+            if not self.loop.is_closed():
+                self.loop.remove_reader(descriptor)
+            close_descriptor(descriptor)
+
+    def _ready(self):
+        """Let everything that has something to do do it."""
+        cdef epoll_event events[_EVENTS]
+        cdef Polled polled
+        cdef int count, index = 0
+        if self._fd < 0:
+            return
+        count = epoll_wait(self._fd, events, _EVENTS, 0)
+        self._depth += 1
+        try:
+            while index < count:
+                polled = <Polled>events[index].data.ptr
+                index += 1
+                if polled._fd >= 0:
+                    self._tell(polled, events[index - 1].events)
+        finally:
+            while index < count:  # somebody wants the program to end; edges come only once
+                self._later(<Polled>events[index].data.ptr)
+                index += 1
+            self._settle()
+
+    cdef _tell(self, Polled polled, uint32_t events):
+        if self._depth > 1 or polled._context is None:
+            # In a loop that runs inside another one's callback the context may be in use.
+            polled._happened(events)
+            return
+        context = polled._context
+        PyContext_Enter(context)
+        try:
+            polled._happened(events)
+        finally:
+            PyContext_Exit(context)
+
+    cdef _settle(self):
+        """Do what had to wait until no event is being handled."""
+        try:
+            self._tell_ended()
+        finally:
+            self._depth -= 1
+            if self._depth == 0:
+                if self._left:
+                    self._left = []
+                if not self._members:
+                    self._end()
+
+    cdef _tell_ended(self):
+        cdef SocketTransport transport
+        cdef Py_ssize_t index = 0
+        cdef list ended
+        while self._ended:
+            ended, self._ended = self._ended, []
+            for transport in ended:
+                transport._tell_lost()
+
+    cdef _later(self, Polled polled):
+        """Have ``polled`` read once more, when the loop has been round."""
+        self._again.append(polled)
+        self._call_soon()
+
+    cdef _has_ended(self, SocketTransport transport):
+        self._ended.append(transport)
+        if self._depth == 0:
+            self._call_soon()
+
+    cdef _call_soon(self):
+        if not self._called:
+            self._called = True
+            self.loop.call_soon(self._go_on)
+
+    def _go_on(self):
+        """Read what was left, and tell what was left to tell."""
+        cdef Polled polled
+        cdef list again
+        self._called = False
+        again, self._again = self._again, []
+        self._depth += 1
+        try:
+            while again:
+                polled = again.pop()
+                if polled._fd >= 0:
+                    self._tell(polled, EPOLLIN | EPOLLOUT | EPOLLRDHUP)  # to the end, if it is there
+        finally:
+            for polled in again:
+                self._later(polled)
+            self._settle()
+
+
+@cython.final
+cdef class Listener(Polled):
+    """A listening socket, for whose connections ``factory`` makes protocols.
+
+    It is closed with :meth:`close`. What it accepts runs in the context it was made in.
+    """
+
+    cdef object _sock, _factory, _loop
+
+    def __cinit__(self):
+        self._fd = -1
+
+    def __init__(self, loop, sock, factory, int backlog):
+        self._loop = loop
+        self._sock = sock
+        self._factory = factory
+        self._context = contextvars.copy_context()
+        sock.setblocking(False)
+        sock.listen(backlog)
+        self._fd = sock.fileno()
+        self._poller = Poller.of(loop)
+        self._poller._register(self, EPOLLIN)
+
+    @property
+    def sockets(self):
+        """The listening socket, as long as it listens."""
+        return () if self._sock is None else (TransportSocket(self._sock),)
+
+    def close(self):
+        """Accept no more."""
+        if self._sock is not None:
+            if self._fd >= 0:
+                self._poller._forget(self)
+                self._fd = -1
+            sock, self._sock = self._sock, None
+            sock.close()
+
+    cdef _happened(self, uint32_t events):
+        cdef int accepted = 0
+        while self._fd >= 0 and accepted < _ACCEPTS and self._accept():
+            accepted += 1
+
+    cdef bint _accept(self) except -1:
+        """Accept one connection; return whether there may be another."""
+        cdef unsigned char address[128]
+        cdef socklen_t length = sizeof(address)
+        cdef SocketTransport transport
+        cdef int descriptor = accept4(
+            self._fd, <sockaddr *>address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC
+        )
+        if descriptor < 0:
+            return self._not_accepted(errno)
+        transport = SocketTransport.__new__(SocketTransport)
+        transport._fd = descriptor
+        transport._loop = self._loop
+        transport._poller = self._poller
+        transport._context = self._context
+        memcpy(transport._address, address, _ADDRESS)
+        transport._address_size = min(length, 255)
+        try:
+            protocol = self._factory()
+            transport._set_protocol(protocol)
+            self._poller._register(transport, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+        except Exception as error:
+            transport._fd = -1
+            close_descriptor(descriptor)
+            self._report("a connection could not be accepted", error)
+            return True
+        transport._begin()
+        return True
+
+    cdef bint _not_accepted(self, int number) except -1:
+        if number == EAGAIN:
+            return False
+        if number in (EMFILE, ENFILE, ENOBUFS, ENOMEM):
+            # There is no end to this error: without a pause it would come again at once.
+            self._report("no connection can be accepted", OSError(number, os.strerror(number)))
+            self._poller._forget(self)
+            self._fd = -1
+            self._loop.call_later(_ACCEPT_LATER, self._go_on)
+            return False
+        if number not in (EINTR, ECONNABORTED, EPROTO, EPERM):
+            self._report("accepting failed", OSError(number, os.strerror(number)))
+            return False
+        return True  # that one has gone again
+
+    def _go_on(self):
+        if self._sock is not None and self._fd < 0:
+            self._fd = self._sock.fileno()
+            self._poller = Poller.of(self._loop)  # the one before may have had no more to do
+            self._poller._register(self, EPOLLIN)
+
+    cdef _report(self, str message, error):
+        self._loop.call_exception_handler(
+            {"message": message, "exception": error, "socket": TransportSocket(self._sock)}
+        )
+
+
+cdef enum:
+    _NO_MORE_READING = 1  # the peer has ended its half, or the connection is closing
+    _PAUSED = 2  # by the protocol
+    _CLOSING = 4
+    _ENDED = 8  # connection_lost() is due, or has been called
+    _END_WRITING = 16  # write_eof() has been called
+    _WRITING_PAUSED = 32  # the protocol has been told
+    _IN_EVENT = 64  # the protocol is being given octets: what it writes is gathered
+    _LATER = 128  # registered to be read again
+
+
+@cython.final
+cdef class SocketTransport(Polled):
+    """A connected socket: an :class:`asyncio.Transport` in all but its base class."""
+
+    cdef object __weakref__
+    cdef object _loop
+    cdef object _protocol
+    cdef Receiver _receiver  # the protocol, if it can be called in C
+    cdef object _error
+    cdef object _sock  # for who asks for it
+    cdef object _gathered  # one piece to be sent at the end of the event
+    cdef list _queue  # what the kernel has not taken, or will not be asked yet; None: nothing
+    cdef Py_ssize_t _size, _high, _low
+    cdef unsigned int _state
+    cdef bint _buffered
+    cdef unsigned char _address_size
+    cdef unsigned char _address[_ADDRESS]
+
+    def __cinit__(self):
+        self._fd = -1
+        self._high = _HIGH
+        self._low = _HIGH // 4
+
+    def __init__(self):
+        raise TypeError("transports are made by a listener")
+
+    def __del__(self):
+        if self._fd >= 0:
+            warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
+            self._close_socket()
+
+    def __repr__(self):
+        if self._fd < 0:
+            return "<SocketTransport closed>"
+        what = "closing" if self._state & _CLOSING else "open"
+        return f"<SocketTransport {what} fd={self._fd} queued={self._size}>"
+
+    # The protocol.
+
+    def set_protocol(self, protocol):
+        """Give what is read from now on to ``protocol``."""
+        self._set_protocol(protocol)
+
+    def get_protocol(self):
+        """Return the protocol that is given what is read."""
+        return self._protocol
+
+    cdef _set_protocol(self, protocol):
+        self._protocol = protocol
+        self._buffered = isinstance(protocol, _BufferedProtocol)
+        self._receiver = protocol if isinstance(protocol, Receiver) else None
+
+    cdef _begin(self):
+        self._state |= _IN_EVENT
+        try:
+            self._protocol.connection_made(self)
+        except Exception as error:
+            self._failed("connection_made", error)
+        finally:
+            self._state &= ~_IN_EVENT
+        if self._gathered is not None or self._queue is not None:
+            self._send_gathered()
+
+    # Events.
+
+    cdef _happened(self, uint32_t events):
+        self._state &= ~_LATER
+        if self._state & _ENDED:
+            return
+        if self._queue is not None and events & (EPOLLOUT | EPOLLERR | EPOLLHUP):
+            self._send_queue()
+        if not events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR) or self._state & _PAUSED:
+            return
+        if self._state & _NO_MORE_READING:
+            if events & EPOLLERR and not self._state & _ENDED:
+                self._lose(self._pending_error())
+            return
+        self._state |= _IN_EVENT
+        try:
+            self._read(events)
+        finally:
+            self._state &= ~_IN_EVENT
+            if self._gathered is not None or self._queue is not None:
+                self._send_gathered()
+
+    cdef _pending_error(self):
+        number = self._socket().getsockopt(socket_module.SOL_SOCKET, socket_module.SO_ERROR)
+        return OSError(number, os.strerror(number))
+
+    cdef _read(self, uint32_t events):
+        cdef int reads = 0
+        cdef bint to_the_end = events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR) != 0
+        while self._read_once(to_the_end):
+            reads += 1
+            if reads == _READS:
+                self._poller._later(self)
+                return
+
+    cdef bint _read_once(self, bint to_the_end) except -1:
+        """Read one bufferful; return whether to go on."""
+        cdef Py_buffer view
+        cdef ssize_t count
+        cdef Py_ssize_t size
+        cdef int number = 0
+        cdef char *scratch = NULL
+        if not self._buffered:
+            size = _SCRATCH
+            scratch = _scratch
+            count = recv(self._fd, scratch, size, 0)
+            number = errno
+        else:
+            try:
+                if self._receiver is not None:
+                    buffer = self._receiver._space()
+                else:
+                    buffer = self._protocol.get_buffer(-1)
+                PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+            except Exception as error:
+                self._failed("get_buffer", error)
+                return False
+            size = view.len
+            if size <= _LOCKED:
+                count = recv(self._fd, view.buf, size, 0)
+                number = errno
+            else:
+                with nogil:
+                    count = recv(self._fd, view.buf, size, 0)
+                    number = errno
+            PyBuffer_Release(&view)
+            if size == 0:
+                self._failed("get_buffer", RuntimeError("get_buffer() returned an empty buffer"))
+                return False
+        if count <= 0:
+            return self._not_read(count, number)
+        try:
+            if self._receiver is not None:
+                self._receiver._filled(count)
+            elif self._buffered:
+                self._protocol.buffer_updated(count)
+            else:
+                self._protocol.data_received(PyBytes_FromStringAndSize(scratch, count))
+        except Exception as error:
+            self._failed("buffer_updated" if self._buffered else "data_received", error)
+            return False
+        if self._state & (_PAUSED | _NO_MORE_READING | _ENDED):
+            return False
+        # Less than there was room for: there is no more, unless the end has come too.
+        return count == size or to_the_end
+
+    cdef bint _not_read(self, ssize_t count, int number) except -1:
+        if count == 0:
+            self._peer_ended()
+        elif number == EINTR:
+            return True
+        elif number != EAGAIN:
+            self._lose(OSError(number, os.strerror(number)))
+        return False
+
+    cdef _peer_ended(self):
+        self._state |= _NO_MORE_READING
+        try:
+            keep_open = self._protocol.eof_received()
+        except Exception as error:
+            self._failed("eof_received", error)
+            return
+        if not keep_open:
+            self.close()
+
+    # Reading.
+
+    def is_reading(self):
+        """Whether the protocol is given what comes."""
+        return not self._state & (_PAUSED | _CLOSING | _ENDED)
+
+    def pause_reading(self):
+        """Give the protocol nothing more until :meth:`resume_reading`."""
+        self._state |= _PAUSED
+
+    def resume_reading(self):
+        """Give the protocol what comes, and what has come meanwhile."""
+        if self._state & _PAUSED:
+            self._state &= ~_PAUSED
+            if not self._state & (_NO_MORE_READING | _ENDED | _LATER):
+                self._state |= _LATER
+                self._poller._later(self)
+
+    # Writing.
+
+    def write(self, data):
+        """Send ``data``; what the kernel does not take is queued, and the protocol told."""
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"data: expecting a bytes-like object, got {type(data).__name__}")
+        self._write(data)
+
+    def writelines(self, list_of_data):
+        """Send the pieces one behind the other, in as few system calls as there may be."""
+        if not self._writable():
+            return
+        for data in list_of_data:
+            if len(data) > 0:
+                self._append(data)
+        if self._queue is not None and (self._size >= _GATHERED or not self._state & _IN_EVENT):
+            self._send_queue()
+            self._check_high()
+
+    cdef bint _writable(self) except -1:
+        if self._state & _END_WRITING:
+            raise RuntimeError("Cannot call write() after write_eof()")
+        return not self._state & (_CLOSING | _ENDED)
+
+    cdef _write(self, data):
+        cdef Py_ssize_t size, sent
+        if type(data) is memoryview:
+            data = data.cast("B")
+        size = len(data)
+        if size == 0 or not self._writable():
+            return
+        if self._gathered is not None or self._queue is not None:
+            self._append(data)
+            if self._size >= _GATHERED and self._state & _IN_EVENT:
+                self._send_queue()
+            if not self._state & _IN_EVENT:
+                self._check_high()
+        elif self._state & _IN_EVENT and size < _GATHERED:
+            self._gathered = data if type(data) is bytes else bytes(data)
+        else:
+            sent = self._send(data, 0)
+            if sent < size and not self._state & _ENDED:
+                self._append(memoryview(data)[sent:] if sent > 0 else data)
+                self._check_high()
+
+    cdef _append(self, data):
+        """Queue ``data`` behind what is there."""
+        if self._gathered is not None:
+            self._queue = [self._gathered]
+            self._size = len(self._gathered)
+            self._gathered = None
+        elif self._queue is None:
+            self._queue = []
+        # What may change, or belongs to a buffer that is used again, is copied.
+        piece = data if type(data) is bytes else bytes(data)
+        self._queue.append(piece)
+        self._size += len(piece)
+
+    cdef Py_ssize_t _send(self, data, int flags) except -1:
+        """Give ``data`` to the kernel; return how many octets it has taken."""
+        cdef Py_buffer view
+        cdef ssize_t sent
+        cdef int number
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        if view.len <= _LOCKED:
+            sent = send(self._fd, view.buf, view.len, MSG_NOSIGNAL | flags)
+            number = errno
+        else:
+            with nogil:
+                sent = send(self._fd, view.buf, view.len, MSG_NOSIGNAL | flags)
+                number = errno
+        PyBuffer_Release(&view)
+        return self._sent(sent, number)
+
+    cdef Py_ssize_t _sent(self, ssize_t sent, int number) except -1:
+        if sent >= 0:
+            return sent
+        if number != EAGAIN and number != EINTR:
+            self._lose(OSError(number, os.strerror(number)))
+        return 0
+
+    cdef _send_gathered(self):
+        """Send what was written during an event, together with the end if that is next."""
+        cdef Py_ssize_t sent
+        cdef int flags
+        if self._gathered is None:
+            if self._queue is not None:
+                self._send_queue()
+                self._check_high()
+            return
+        data, self._gathered = self._gathered, None
+        if self._state & _ENDED:
+            return
+        # The end of the connection goes into the same segment.
+        flags = MSG_MORE if self._state & (_CLOSING | _END_WRITING) else 0
+        sent = self._send(data, flags)
+        if self._state & _ENDED:
+            return
+        if sent < len(data):
+            self._queue = [memoryview(data)[sent:] if sent > 0 else data]
+            self._size = len(data) - sent
+            self._check_high()
+        else:
+            self._drained()
+
+    cdef _send_queue(self):
+        """Send what is queued, as far as the kernel takes it."""
+        cdef iovec pieces[_PIECES]
+        cdef Py_buffer views[_PIECES]
+        cdef msghdr message
+        cdef Py_ssize_t count, index, wanted
+        cdef ssize_t sent
+        cdef int number, flags
+        while self._queue is not None and not self._state & _ENDED:
+            count = min(len(self._queue), _PIECES)
+            wanted = 0
+            for index in range(count):
+                PyObject_GetBuffer(self._queue[index], &views[index], PyBUF_SIMPLE)
+                pieces[index].iov_base = views[index].buf
+                pieces[index].iov_len = views[index].len
+                wanted += views[index].len
+            message = msghdr()
+            message.msg_iov = pieces
+            message.msg_iovlen = count
+            flags = MSG_NOSIGNAL
+            if count < len(self._queue) or self._state & (_CLOSING | _END_WRITING):
+                flags |= MSG_MORE
+            if wanted <= _LOCKED:
+                sent = sendmsg(self._fd, &message, flags)
+                number = errno
+            else:
+                with nogil:
+                    sent = sendmsg(self._fd, &message, flags)
+                    number = errno
+            for index in range(count):
+                PyBuffer_Release(&views[index])
+            sent = self._sent(sent, number)
+            if self._state & _ENDED:
+                return
+            self._take_off(sent)
+            if sent < wanted:
+                break
+        if self._queue is None:
+            self._drained()
+        elif self._state & _WRITING_PAUSED and self._size <= self._low:
+            self._resume_writing()
+
+    cdef _take_off(self, Py_ssize_t sent):
+        cdef list queue = self._queue
+        cdef Py_ssize_t done = 0, size
+        self._size -= sent
+        while done < len(queue):
+            size = len(queue[done])
+            if size > sent:
+                if sent > 0:
+                    queue[done] = memoryview(queue[done])[sent:]
+                break
+            sent -= size
+            done += 1
+        if done == len(queue):
+            self._queue = None
+        else:
+            del queue[:done]
+
+    cdef _drained(self):
+        """Everything has been sent: go on, or end as asked."""
+        self._size = 0
+        if self._state & _WRITING_PAUSED:
+            self._resume_writing()
+        if self._queue is not None or self._gathered is not None or self._state & _ENDED:
+            return  # the protocol has gone on
+        if self._state & _CLOSING:
+            self._lose(None)
+        elif self._state & _END_WRITING:
+            shutdown(self._fd, SHUT_WR)
+
+    cdef _check_high(self):
+        if self._size > self._high and not self._state & (_WRITING_PAUSED | _ENDED):
+            self._state |= _WRITING_PAUSED
+            try:
+                self._protocol.pause_writing()
+            except Exception as error:
+                self._report("protocol.pause_writing() failed", error)
+
+    cdef _resume_writing(self):
+        self._state &= ~_WRITING_PAUSED
+        try:
+            self._protocol.resume_writing()
+        except Exception as error:
+            self._report("protocol.resume_writing() failed", error)
+
+    def get_write_buffer_size(self):
+        """Return how many octets have not been given to the kernel."""
+        return self._size if self._gathered is None else len(self._gathered)
+
+    def get_write_buffer_limits(self):
+        """Return the low and the high mark."""
+        return (self._low, self._high)
+
+    def set_write_buffer_limits(self, high=None, low=None):
+        """Set the marks between which the protocol is asked to wait, in octets."""
+        if high is None:
+            high = _HIGH if low is None else 4 * low
+        if low is None:
+            low = high // 4
+        if not high >= low >= 0:
+            raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
+        self._high = high
+        self._low = low
+        self._check_high()
+
+    def can_write_eof(self):
+        """Whether our half can be ended alone: always."""
+        return True
+
+    def write_eof(self):
+        """End our half when what was written has been sent."""
+        if self._state & (_CLOSING | _END_WRITING | _ENDED):
+            return
+        self._state |= _END_WRITING
+        if self._queue is None and self._gathered is None:
+            shutdown(self._fd, SHUT_WR)
+
+    # The end.
+
+    def is_closing(self):
+        """Whether the connection is closed, or about to be."""
+        return self._state & (_CLOSING | _ENDED) != 0
+
+    def close(self):
+        """End the connection when what was written has been sent."""
+        if self._state & (_CLOSING | _ENDED):
+            return
+        self._state |= _CLOSING | _NO_MORE_READING
+        if self._queue is None and self._gathered is None:
+            self._lose(None)
+
+    def abort(self):
+        """End the connection at once; what the kernel has not taken is lost."""
+        if self._gathered is not None and not self._state & _ENDED:
+            data, self._gathered = self._gathered, None
+            self._send(data, 0)
+        self._lose(None)
+
+    cdef _lose(self, error):
+        if not self._state & _ENDED:
+            self._state |= _ENDED | _CLOSING | _NO_MORE_READING
+            self._error = error
+            self._queue = self._gathered = None
+            self._size = 0
+            self._poller._has_ended(self)
+
+    cdef _tell_lost(self):
+        protocol, self._protocol = self._protocol, None
+        self._receiver = None
+        error, self._error = self._error, None
+        try:
+            if protocol is not None:
+                self._run_lost(protocol, error)
+        except Exception as failure:
+            self._report("protocol.connection_lost() failed", failure)
+        finally:
+            self._poller._forget(self)
+            self._close_socket()
+
+    cdef _run_lost(self, protocol, error):
+        if self._poller._depth > 1:
+            protocol.connection_lost(error)
+            return
+        context = self._context
+        PyContext_Enter(context)
+        try:
+            protocol.connection_lost(error)
+        finally:
+            PyContext_Exit(context)
+
+    cdef _close_socket(self):
+        descriptor, self._fd = self._fd, -1
+        if self._sock is not None:
+            self._sock.close()
+        elif descriptor >= 0:
+            close_descriptor(descriptor)
+
+    cdef _failed(self, str what, error):
+        self._report(f"Fatal error: protocol.{what}() call failed.", error)
+        self._lose(error)
+
+    cdef _report(self, str message, error):
+        self._loop.call_exception_handler(
+            {"message": message, "exception": error, "transport": self, "protocol": self._protocol}
+        )
+
+    # Facts.
+
+    def get_extra_info(self, name, default=None):
+        """Return ``peername``, ``sockname`` or ``socket``, or ``default`` for anything else."""
+        if name == "peername":
+            return self._peername(default)
+        if name == "socket":
+            return default if self._fd < 0 else TransportSocket(self._socket())
+        if name == "sockname" and self._fd >= 0:
+            return self._socket().getsockname()
+        return default
+
+    cdef _socket(self):
+        if self._sock is None:
+            self._sock = socket_module.socket(fileno=self._fd)
+        return self._sock
+
+    cdef _peername(self, default):
+        cdef unsigned short family = (<sockaddr *>self._address).sa_family
+        cdef bytes octets
+        octets = self._address[:_ADDRESS]
+        port = int.from_bytes(octets[2:4], "big")
+        if family == AF_INET:
+            return (socket_module.inet_ntop(family, octets[4:8]), port)
+        if family == AF_INET6:
+            host = socket_module.inet_ntop(family, octets[8:24])
+            return (
+                host, port, int.from_bytes(octets[4:8], "big"),
+                int.from_bytes(octets[24:28], "little"),
+            )  # fmt: skip
+        if self._address_size <= sizeof(family):
+            return ""  # a Unix socket without a name, as nearly all are
+        return default if self._fd < 0 else self._socket().getpeername()
