@@ -52,6 +52,7 @@ SOURCES = {
     "switchover.asyncio._workers_c": "src/switchover/asyncio/_workers.py",
     "switchover.asyncio._wire_c": "src/switchover/asyncio/_wire.py",
     "switchover.asyncio._websocket_life_c": "src/switchover/asyncio/_websocket_life.py",
+    "switchover.asyncio._websocket_maker_c": "src/switchover/asyncio/_websocket_maker.py",
     "switchover.asyncio._awaitables": "src/switchover/asyncio/_awaitables.pyx",
     "switchover.asgi._scopes_c": "src/switchover/asgi/_scopes.py",
     "switchover.asgi._channel_c": "src/switchover/asgi/_channel.py",

@@ -432,3 +432,28 @@ def test_reasons_are_cut_between_characters() -> None:
     assert cut_reason("x" * 122 + "é") == "x" * 122
     assert cut_reason("x" * 121 + "é") == "x" * 121 + "é"
     assert cut_reason("\ud800") == "?"
+
+
+def test_a_servers_end_is_made_alike(kit: Any) -> None:
+    """The short way for servers makes what the constructor makes."""
+    short = kit.module.server_end((), "chat", 5)
+    long = kit.server(subprotocol="chat", max_message_size=5)
+    for machine in (short, long):
+        assert (machine.side, machine.state) == (kit.module.Side.SERVER, kit.module.State.OPEN)
+        assert (machine.subprotocol, machine.extensions) == ("chat", ())
+        assert not machine.deliver_fragments
+        assert kit.events(machine, kit.frame(0x82, b"12345")) == [b"12345"]
+        assert kit.failure(machine, kit.frame(0x82, b"123456")) == 1009
+
+
+@pytest.mark.parametrize("body", [b"", b"\x03\xe8", b"\x03\xe8bye", "\u0fa0".encode("utf-16-be")])
+def test_what_one_close_meant_is_not_anothers(kit: Any, body: bytes) -> None:
+    """RFC 6455 §7.1.5: meanings of bodies are remembered across connections, by the octets."""
+    for received in (body, b"\x03\xe9", body):
+        server = kit.server()
+        (close,) = kit.events(server, kit.frame(0x88, received))
+        code = int.from_bytes(received[:2], "big") or 1005
+        assert (close.code, close.reason) == (code, received[2:].decode())
+        assert (server.close_code, server.close_reason) == (close.code, close.reason)
+        assert kit.close_sent(server) == (code, "")
+        assert (server.sent_code, server.sent_reason) == (code, "")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from switchover.asyncio import deadlines
 from switchover.asyncio.exchange import PeerFacts
@@ -117,9 +117,9 @@ class HTTP1Carrier:
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports have the methods, and not the base class.
-        transport = cast("asyncio.Transport", transport)
-        self._transport = transport
-        session = transport.get_extra_info("ssl_object")
+        taken: Any = transport
+        self._transport = taken
+        session = taken.get_extra_info("ssl_object")
         if session is not None:
             self._secure = True
             self._prefix = None
@@ -127,7 +127,7 @@ class HTTP1Carrier:
             if session.selected_alpn_protocol() == "h2":
                 self._go_on_in_http2(b"")
                 return
-        refusal = self.server.admit(self._as_protocol(), transport)
+        refusal = self.server.admit(self._as_protocol(), taken)
         if refusal is not None:
             self._machine.refuse(refusal)
             self.flush()

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from switchover.asyncio import http1_carrier, switching
 from switchover.asyncio.exchange import Handler
@@ -22,7 +22,6 @@ from switchover.asyncio.reports import Report
 from switchover.errors import Disconnected, LocalProtocolError
 from switchover.http.events import (
     ContentReceived,
-    Event,
     Failed,
     MessageComplete,
     PeerClosed,
@@ -33,11 +32,10 @@ from switchover.http.messages import Request, Response
 from switchover.tunnel.connect import refused
 from switchover.upgrade.decisions import Answer, Ordinary, Select, decide, switching_response
 from switchover.upgrade.offers import NO_UPGRADE, Offer, examine, offered
+from switchover.upgrade.registry import server_order
 
 if TYPE_CHECKING:
     import asyncio
-
-    from switchover.asyncio.http1_server import HTTP1ServerProtocol
 
 __all__ = ["HTTP1Driver"]
 
@@ -53,18 +51,18 @@ class HTTP1Driver(http1_carrier.HTTP1Carrier):
 
     __slots__ = ()
 
-    def act(self, event: Event) -> None:
-        kind = type(event)
+    def act(self, event: Any) -> None:
+        kind: Any = type(event)
         if kind is RequestReceived:
-            self._on_request(cast(RequestReceived, event))
+            self._on_request(event)
         elif kind is MessageComplete:
-            self._on_complete(cast(MessageComplete, event))
+            self._on_complete(event)
         elif kind is ContentReceived:
-            self._on_content(cast(ContentReceived, event))
+            self._on_content(event)
         elif kind is Switched:
-            self._on_switched(cast(Switched, event))
+            self._on_switched(event)
         elif kind is Failed:
-            self._on_failed(cast(Failed, event))
+            self._on_failed(event)
         elif kind is PeerClosed:
             self._on_peer_closed()
 
@@ -90,10 +88,10 @@ class HTTP1Driver(http1_carrier.HTTP1Carrier):
             # Nothing to decide here; what is offered is the application's to take.
             self._start_exchange(request, offer)
             return
+        # The policy that every server has does not look at the peer.
+        peer = self.facts if registry.policy is not server_order else None
         try:
-            decision = decide(
-                request, registry, secure=self._secure, peer=self.facts, examined=examined
-            )
+            decision = decide(request, registry, secure=self._secure, peer=peer, examined=examined)
         except LocalProtocolError as error:
             logger.error("%s: cannot be decided: %s", _told(request), error)
             self._answer(request, Response.text(500, "Internal Server Error\n"))
@@ -291,7 +289,8 @@ class HTTP1Driver(http1_carrier.HTTP1Carrier):
     # The application's side.
 
     def _make_exchange(self, request: Request, offer: Offer | None = None) -> HTTP1Exchange:
-        self.exchange = HTTP1Exchange(cast("HTTP1ServerProtocol", self), request, offer)
+        driver: Any = self  # what derives from this is a protocol
+        self.exchange = HTTP1Exchange(driver, request, offer)
         return self.exchange
 
     def _start_exchange(self, request: Request, offer: Offer | None = None) -> HTTP1Exchange:

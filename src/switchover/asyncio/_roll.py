@@ -31,6 +31,7 @@ class Roll:
         #: Do not wait for a task any longer: it is done, or has nothing to do now.
         self.let_go: Callable[[asyncio.Task[Any]], None] = self._let_go  # one object for all
         self._closing = asyncio.Event()
+        self._refusing = False  # the same, for each new connection to look at
         self._empty: asyncio.Event | None = None  # of who waits for the end of all
 
     def admit(
@@ -40,7 +41,7 @@ class Roll:
         if protocol in self.connections:
             self.connections[protocol] = transport  # the same connection, inside TLS now
             return None
-        if self._closing.is_set():
+        if self._refusing:
             return Response.text(503, "Service Unavailable: the server is shutting down.\n")
         if len(self.connections) >= self.settings.max_connections:
             return Response.text(503, "Service Unavailable: too many connections.\n")

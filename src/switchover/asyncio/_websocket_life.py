@@ -14,7 +14,7 @@ import os
 import time
 from asyncio import get_running_loop
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from switchover.asyncio import deadlines, wire
 from switchover.asyncio.flow import WriteGate, end_writing
@@ -73,14 +73,21 @@ class Lifecycle(wire.Wire):
         on_close: Callable[[WebSocket], object] | None = None,
         owner: Server | None = None,
     ) -> None:
-        self._begin(machine, settings.queue_high, settings.queue_low)
-        self.on_message = on_message
-        self.on_close = on_close
-        self._fragmenting: asyncio.Future[None] | None = None  # until the message is sent
+        self._begin_life(machine, settings, owner)
         # The opening handshake: as messages, or packed once they are not looked at any more.
         self._request: Request | bytes | None = request
         self._response: Response | bytes | None = response
+        self.on_message = on_message
+        self.on_close = on_close
+
+    def _begin_life(
+        self, machine: Connection, settings: WebSocketSettings, owner: Server | None
+    ) -> None:
+        """Begin without a handshake to be looked at, and without callbacks."""
+        self._begin(machine, settings.queue_high, settings.queue_low)
+        self._request = self._response = None
         self._owner = owner
+        self.on_close = None
         #: Seconds between the latest ping and its pong; 0.0 before the first.
         self.latency = 0.0
         self._settings = settings
@@ -93,6 +100,7 @@ class Lifecycle(wire.Wire):
         self._transport_ended = False
         self._lost: Exception | None = None
         self._closed: list[asyncio.Future[None]] | None = None  # of those who wait for the end
+        self._fragmenting: asyncio.Future[None] | None = None  # until the message is sent
 
     # Facts.
 
@@ -365,11 +373,12 @@ class Lifecycle(wire.Wire):
             for waiting in closed:
                 if not waiting.done():
                     waiting.set_result(None)
+        ws: Any = self  # what derives from this is a WebSocket
         if self._owner is not None:
-            self._owner.dismiss(cast("asyncio.BaseProtocol", self))
+            self._owner.dismiss(ws)
         if self.on_close is not None:
             try:
-                self.on_close(cast("WebSocket", self))
+                self.on_close(ws)
             except Exception:
                 logger.exception("on_close failed")
 

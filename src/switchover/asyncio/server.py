@@ -185,6 +185,7 @@ class Server(Roll):
         GOAWAY, tunnels their end of data. What is left after ``grace`` seconds (the settings'
         shutdown time by default) is aborted.
         """
+        self._refusing = True
         self._closing.set()
         for listener in self._listeners:
             listener.close()

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from switchover.asyncio.deadlines import COMPILED as _DEADLINES_COMPILED
+from switchover.asyncio.roll import COMPILED as _ROLL_COMPILED
 from switchover.asyncio.wire import COMPILED as _WIRE_COMPILED
 from switchover.websocket.connection import COMPILED as _MACHINE_COMPILED
 
 __all__ = ["COMPILED", "Lifecycle"]
 
-if TYPE_CHECKING or not (_WIRE_COMPILED and _MACHINE_COMPILED and _DEADLINES_COMPILED):
-    # The compiled one calls all three in C, so it needs the compiled ones.
+_BELOW = _WIRE_COMPILED and _MACHINE_COMPILED and _DEADLINES_COMPILED and _ROLL_COMPILED
+
+if TYPE_CHECKING or not _BELOW:
+    # The compiled one calls all four in C, so it needs the compiled ones.
     from switchover.asyncio._websocket_life import Lifecycle
 else:
     try:

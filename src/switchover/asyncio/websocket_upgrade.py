@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from switchover.asyncio.exchange import Exchange
-from switchover.asyncio.switching import Switching, hand_over
 from switchover.asyncio.upgrades import Accept
 from switchover.asyncio.websocket import WebSocket, WebSocketSettings, run_handler
+from switchover.asyncio.websocket_maker import WebSocketMaker
 from switchover.http.messages import Request, Response
 from switchover.upgrade.registry import ContentRule, Upgrade
 from switchover.upgrade.tokens import UpgradeToken
-from switchover.websocket.connection import Connection, Side
 from switchover.websocket.deflate import PermessageDeflate
 from switchover.websocket.extensions import ServerExtension
 from switchover.websocket.opening import ServerOpening
@@ -22,7 +20,6 @@ from switchover.websocket.origins import SAME_ORIGIN, OriginPolicy
 from switchover.websocket.subprotocols import SubprotocolChoice
 
 if TYPE_CHECKING:
-    from switchover.asyncio.server import Server
     from switchover.upgrade.decisions import Select
 
 __all__ = ["WebSocketHandler", "WebSocketSuccessor", "websocket"]
@@ -82,7 +79,7 @@ def websocket(
     )
 
 
-class WebSocketSuccessor:
+class WebSocketSuccessor(WebSocketMaker):
     """Makes a WebSocket of a connection that has been switched, and runs its handler."""
 
     def __init__(
@@ -95,23 +92,10 @@ class WebSocketSuccessor:
         on_message: Callable[[WebSocket, Any], object] | None,
         on_close: Callable[[WebSocket], object] | None,
     ) -> None:
-        self._handler = handler
+        super().__init__(handler, max_message_size, settings, on_message, on_close)
         self._accept = accept
-        self._max_message_size = max_message_size
-        self._settings = settings
-        self._on_message = on_message
-        self._on_close = on_close
         if accept is not None:
             self.consider = self._consider
-
-    def attach(self, switching: Switching, transport: asyncio.Transport) -> None:
-        """Take the connection over, and start the handler."""
-        server = switching.server
-        ws = self._make(switching.selection, switching.request, switching.response, server)
-        server.enlist(ws, transport)
-        hand_over(transport, ws, switching.trailing_data)
-        if self._handler is not None:
-            ws.serve(self._handler, server)
 
     async def _consider(self, exchange: Exchange, selection: Select, content: bytes) -> None:
         assert self._accept is not None
@@ -124,31 +108,7 @@ class WebSocketSuccessor:
         fields = selection.acceptance.fields.copy()
         for name, value in verdict or ():
             fields.add(name, value)
-        ws = self._make(selection, exchange.request, Response(101, fields), exchange.server)
+        ws = self.make(selection, exchange.request, Response(101, fields), exchange.server)
         await exchange.switch(selection.protocol, fields, ws)
         if self._handler is not None:
             await run_handler(ws, self._handler)
-
-    def _make(
-        self,
-        selection: Select,
-        request: Request,
-        response: Response,
-        server: Server,
-    ) -> WebSocket:
-        agreed = selection.acceptance.state
-        machine = Connection(
-            Side.SERVER,
-            extensions=agreed.extensions,
-            subprotocol=agreed.subprotocol,
-            max_message_size=self._max_message_size,
-        )
-        return WebSocket(
-            machine,
-            request=request,
-            response=response,
-            settings=self._settings,
-            on_message=self._on_message,
-            on_close=self._on_close,
-            owner=server,
-        )

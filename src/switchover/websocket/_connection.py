@@ -57,6 +57,8 @@ __all__ = ["Connection", "Side", "State"]
 _CLOSE = 0x88
 _PING = 0x89
 _PONG = 0x8A
+#: So many frames a message has at most, if nothing else is said.
+_MAX_FRAGMENTS = 128 * 1024
 #: With more octets than this to be sent, only the latest ping is answered.
 _MANY_PONGS = 4096
 
@@ -126,7 +128,7 @@ class Connection(framing.Framing):
         extensions: Sequence[Extension] = (),
         subprotocol: str | None = None,
         max_message_size: int | None = 1024 * 1024,
-        max_fragments: int = 128 * 1024,
+        max_fragments: int = _MAX_FRAGMENTS,
         deliver_fragments: bool = False,
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
@@ -136,7 +138,10 @@ class Connection(framing.Framing):
             max_fragments,
             entropy if side is Side.CLIENT else None,
         )
+        self._begin_rules(side, subprotocol)
         self.deliver_fragments = deliver_fragments
+
+    def _begin_rules(self, side: Side, subprotocol: str | None) -> None:
         self.side = side
         self.state = _OPEN
         self.subprotocol = subprotocol
@@ -366,3 +371,13 @@ class Connection(framing.Framing):
         if self.state is _CLOSING:
             return LocalProtocolError("a close frame has been sent", rule="RFC 6455 §5.5.1")
         return LocalProtocolError("a fragmented message is not finished", rule="RFC 6455 §5.4")
+
+
+def server_end(
+    extensions: tuple[Extension, ...], subprotocol: str | None, max_message_size: int | None
+) -> Connection:
+    """Return a server's :class:`Connection`, with the usual limits for all else."""
+    connection = Connection.__new__(Connection)
+    connection._begin(extensions, max_message_size, _MAX_FRAGMENTS, None)
+    connection._begin_rules(_SERVER, subprotocol)
+    return connection

@@ -1,9 +1,12 @@
 # C types for _connection.py, which is compiled under the name _connection_c.
 
+import cython
+
 cimport switchover.websocket._framing_c as framing
 
 cdef int _CLOSE, _PING, _PONG
 cdef Py_ssize_t _MANY_PONGS
+cdef long _MAX_FRAGMENTS
 cdef object _OPEN, _CLOSING, _CLOSED, _SERVER
 
 
@@ -14,6 +17,7 @@ cdef class Connection(framing.Framing):
     cdef bint _finished
     cdef public bint pongs_held
 
+    cdef _begin_rules(self, side, subprotocol)
     cpdef receive_eof(self)
     cpdef bint close_expected(self) except -1
     cpdef close(self, code=*, reason=*)
@@ -24,3 +28,7 @@ cdef class Connection(framing.Framing):
     cpdef _refuse(self, error)
     cpdef settle(self)
     cdef _send_close(self, bytes body)
+
+
+@cython.locals(connection=Connection)
+cpdef Connection server_end(tuple extensions, subprotocol, max_message_size)
