@@ -90,6 +90,8 @@ def extensions(mode: str) -> list[Extension]:
     ]
     compiled: list[Extension] = cythonize(
         wanted,
+        # Elsewhere each process would begin by running the build's own program once more.
+        nthreads=(os.cpu_count() or 1) if sys.platform == "linux" else 0,
         force=_layouts_changed(),
         build_dir="build/cython",
         include_path=["src"],
@@ -100,8 +102,13 @@ def extensions(mode: str) -> list[Extension]:
     for extension in compiled:
         # cythonize() returns new objects and forgets this; set before it, it would be lost.
         extension.optional = mode != "required"
+        if os.name == "posix":
+            extension.extra_compile_args = ["-g0"]  # a third of the time and most of the size
     return compiled
 
 
 if __name__ == "__main__":
-    setup(ext_modules=extensions(os.environ.get("SWITCHOVER_BUILD", "optional")))
+    setup(
+        ext_modules=extensions(os.environ.get("SWITCHOVER_BUILD", "optional")),
+        options={"build_ext": {"parallel": os.cpu_count() or 1}},
+    )
