@@ -23,10 +23,10 @@ __all__ = ["Listening", "bind", "bind_path", "listen", "listen_on_all"]
 
 _own: Any = None
 if COMPILED:
-    try:
-        from switchover.asyncio._sockets import Listener as _own
-    except ImportError:  # not Linux
-        _own = None
+    with contextlib.suppress(ImportError):  # not Linux
+        from switchover.asyncio._sockets import Listener
+
+        _own = Listener
 
 
 class Listening(Protocol):
