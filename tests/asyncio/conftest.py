@@ -306,7 +306,7 @@ class Place:
     async def close(self) -> None:
         self._undo.close()
         for told in self._made:
-            if told.transport is not None:
+            if told.transport is not None and "lost" not in told.events:
                 told.transport.abort()
         await turns()
 
