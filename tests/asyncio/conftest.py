@@ -255,7 +255,7 @@ class Client:
 class Place:
     """Where sockets listen and are connected to; all are closed at the end of the test."""
 
-    Told, ToldInto = Told, ToldInto
+    Told, ToldInto, Client = Told, ToldInto, Client
 
     def __init__(self, own: bool) -> None:
         self.own = own
@@ -353,3 +353,9 @@ def kind(request: pytest.FixtureRequest) -> Any:
 def turn() -> Callable[..., Awaitable[None]]:
     """Let the event loop go round: ``await turn()``."""
     return turns
+
+
+@pytest.fixture
+def place_of(own: bool) -> Callable[[], Place]:
+    """Make a place on the loop that runs: for tests that run one themselves."""
+    return lambda: Place(own)

@@ -585,6 +585,8 @@ cdef class SocketTransport(Polled):
         try:
             keep_open = self._protocol.eof_received()
         except BaseException as error:
+            if not self._state & _CLOSING:
+                self._state &= ~_NO_MORE_READING  # to be told again if the program goes on
             self._failed("eof_received", error)
             return
         if not keep_open:
