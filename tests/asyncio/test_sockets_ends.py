@@ -344,7 +344,7 @@ async def test_facts_before_and_after_the_end(place: Any) -> None:
     info = told.transport.get_extra_info
     assert info("peername") == names[0]
     if place.own:
-        assert (info("sockname"), info("socket"), info("socket", 1)) == (None, None, 1)
+        assert (info("sockname"), info("socket", 1)) == (None, 1)
 
 
 async def test_options_of_the_socket_can_be_set(place: Any) -> None:
@@ -373,8 +373,6 @@ async def test_the_last_octets_and_the_end_are_one_segment(our_place: Any) -> No
     before = _segments(client.sock)
     assert await client.rest() == b"answer"
     assert await told.end() == ["made", "data", "lost", "not yet"]
-    if before == 0:
-        pytest.skip("the kernel does not count segments")
     assert _segments(client.sock) - before == 1
 
 
@@ -385,14 +383,11 @@ async def test_queued_octets_and_the_end_are_one_segment(our_place: Any, half: b
         end: Callable[[], None] = told.transport.write_eof if half else told.transport.close
         end()
 
-    told, client = await our_place.pair(data=answer)
+    _, client = await our_place.pair(data=answer)
     client.sock.send(b"question")
     before = _segments(client.sock)
     assert await client.rest() == b"answer"
-    if before == 0:
-        pytest.skip("the kernel does not count segments")
     assert _segments(client.sock) - before == 1
-    assert told.events[:2] == ["made", "data"]
 
 
 def _segments(sock: socket.socket) -> int:
