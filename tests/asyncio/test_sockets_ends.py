@@ -391,7 +391,9 @@ async def test_queued_octets_and_the_end_are_one_segment(our_place: Any, half: b
 
 
 def _segments(sock: socket.socket) -> int:
-    """Return how many segments have come in: tcpi_segs_in of struct tcp_info (linux/tcp.h)."""
-    facts = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
-    (count,) = struct.unpack_from("=I", facts, 140)
-    return int(count)
+    """Return how many segments have come in, when all that was sent has been acknowledged."""
+    while True:
+        facts = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+        # tcpi_unacked and tcpi_segs_in of struct tcp_info (linux/tcp.h)
+        if struct.unpack_from("=I", facts, 24) == (0,):
+            return int(struct.unpack_from("=I", facts, 140)[0])
