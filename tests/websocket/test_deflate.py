@@ -932,7 +932,10 @@ def made_by(coding: DeflateCoding) -> str:
     return type(coding._compressor).__module__
 
 
-SHORT, LONG = b'{"price": 43251.25, "size": 0.0123, "side": "buy"} ' * 3, b"a snapshot of it all " * 40
+SHORT, LONG = (
+    b'{"price": 43251.25, "size": 0.0123, "side": "buy"} ' * 3,
+    b"a snapshot of it all " * 40,
+)
 
 
 def test_short_messages_have_an_engine_of_their_own():

@@ -18,11 +18,9 @@ Longer than other files: transport, poller and listener call each other in C.
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.errno cimport (
-    EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM, EPROTO, errno,
-)
+from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EPERM, EPROTO, errno
 from libc.stdint cimport uint32_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 from posix.uio cimport iovec
 from posix.unistd cimport close as close_descriptor
 
@@ -33,6 +31,7 @@ import contextvars
 import logging
 import os
 import socket as socket_module
+import sys
 import warnings
 import weakref
 from asyncio.trsock import TransportSocket
@@ -40,6 +39,7 @@ from asyncio.trsock import TransportSocket
 __all__ = ["Listener", "SocketTransport"]
 
 cdef extern from "Python.h":
+    object PyContext_Copy(object context)
     int PyContext_Enter(object context) except -1
     int PyContext_Exit(object context) except -1
 
@@ -66,8 +66,8 @@ cdef extern from "sys/epoll.h" nogil:
     int epoll_create1(int flags)
     int epoll_ctl(int instance, int operation, int descriptor, epoll_event *event)
     int epoll_wait(int instance, epoll_event *events, int size, int timeout)
-    enum: EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL
-    uint32_t EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
+    enum: EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD
+    uint32_t EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP
 
 logger = logging.getLogger("switchover.server")
 
@@ -81,7 +81,7 @@ cdef enum:
     _PIECES = 64  # of what is queued, in one system call
     _ADDRESS = 28  # octets of the largest address of interest, struct sockaddr_in6
 
-#: Seconds without accepting when there are no descriptors left, as asyncio has it.
+#: Seconds without accepting after an error that would come again at once, as asyncio has it.
 cdef double _ACCEPT_LATER = 1.0
 cdef Py_ssize_t _HIGH = 64 * 1024
 
@@ -102,6 +102,7 @@ cdef class Polled:
     cdef int _fd
     cdef Poller _poller
     cdef object _context
+    cdef bint _waits  # to be told once more, without a new event
 
     cdef _happened(self, uint32_t events):
         raise NotImplementedError
@@ -118,7 +119,7 @@ cdef class Poller:
     cdef bint _called
     cdef set _members
     cdef list _left  # members that are gone, kept until no event can name them
-    cdef list _again  # to be read once more, without a new event
+    cdef list _again  # those that wait to be told once more
     cdef list _ended  # whose connection_lost() is due
 
     def __cinit__(self):
@@ -153,8 +154,17 @@ cdef class Poller:
         event.events = events
         event.data.ptr = <void *>polled
         if epoll_ctl(self._fd, EPOLL_CTL_ADD, polled._fd, &event) < 0:
-            raise OSError(errno, os.strerror(errno))
+            error = OSError(errno, os.strerror(errno))
+            self._end_if_idle()
+            raise error
         self._members.add(polled)
+
+    cdef _watch(self, Polled polled, uint32_t events):
+        """Be told of ``events`` of what is registered, and no others."""
+        cdef epoll_event event
+        event.events = events
+        event.data.ptr = <void *>polled
+        epoll_ctl(self._fd, EPOLL_CTL_MOD, polled._fd, &event)
 
     cdef _forget(self, Polled polled):
         # Closing the descriptor would do, but for a process that has been forked and holds it
@@ -163,14 +173,20 @@ cdef class Poller:
         self._members.discard(polled)
         if self._depth > 0:
             self._left.append(polled)
-        elif not self._members:
-            self._end()
+        self._end_if_idle()
 
-    cdef _end(self):
+    cdef _end_if_idle(self):
+        if self._depth > 0 or self._members or self._fd < 0:
+            return
+        descriptor, self._fd = self._fd, -1
+        if not self.loop.is_closed():
+            self.loop.remove_reader(descriptor)
+        close_descriptor(descriptor)
+
+    cdef _disown(self):
+        """Let go of the instance without a change to it: it is the parent process's."""
         descriptor, self._fd = self._fd, -1
         if descriptor >= 0:
-            if not self.loop.is_closed():
-                self.loop.remove_reader(descriptor)
             close_descriptor(descriptor)
 
     def _ready(self):
@@ -185,11 +201,13 @@ cdef class Poller:
         try:
             while index < count:
                 polled = <Polled>events[index].data.ptr
-                index += 1
                 if polled._fd >= 0:
-                    self._tell(polled, events[index - 1].events)
+                    self._tell(polled, events[index].events)
+                index += 1
         finally:
-            while index < count:  # somebody wants the program to end; edges come only once
+            # Somebody wants the program to end, and it may go on all the same; but edges come
+            # only once, for the one that was interrupted too.
+            while index < count:
                 self._later(<Polled>events[index].data.ptr)
                 index += 1
             self._settle()
@@ -215,21 +233,30 @@ cdef class Poller:
             if self._depth == 0:
                 if self._left:
                     self._left = []
-                if not self._members:
-                    self._end()
+                self._end_if_idle()
 
     cdef _tell_ended(self):
         cdef SocketTransport transport
-        cdef Py_ssize_t index = 0
+        cdef Py_ssize_t index
         cdef list ended
         while self._ended:
             ended, self._ended = self._ended, []
-            for transport in ended:
-                transport._tell_lost()
+            index = 0
+            try:
+                while index < len(ended):
+                    transport = ended[index]
+                    index += 1
+                    transport._tell_lost()
+            finally:
+                if index < len(ended):  # somebody wants the program to end
+                    self._ended = ended[index:] + self._ended
+                    self._call_soon()
 
     cdef _later(self, Polled polled):
         """Have ``polled`` read once more, when the loop has been round."""
-        self._again.append(polled)
+        if not polled._waits:
+            polled._waits = True
+            self._again.append(polled)
         self._call_soon()
 
     cdef _has_ended(self, SocketTransport transport):
@@ -239,42 +266,59 @@ cdef class Poller:
 
     cdef _call_soon(self):
         if not self._called:
-            self._called = True
             self.loop.call_soon(self._go_on)
+            self._called = True
 
     def _go_on(self):
         """Read what was left, and tell what was left to tell."""
         cdef Polled polled
+        cdef Py_ssize_t index = 0
         cdef list again
         self._called = False
         again, self._again = self._again, []
+        for polled in again:
+            polled._waits = False
         self._depth += 1
         try:
-            while again:
-                polled = again.pop()
+            while index < len(again):
+                polled = again[index]
                 if polled._fd >= 0:
                     self._tell(polled, EPOLLIN | EPOLLOUT | EPOLLRDHUP)  # to the end, if it is there
+                index += 1
         finally:
-            for polled in again:
+            for polled in again[index:]:
                 self._later(polled)
             self._settle()
+
+
+def _forked():
+    """Leave the instances of the parent process alone: what changes there changes for it."""
+    cdef Poller poller
+    for known in list(_pollers.values()):
+        poller = known()
+        if poller is not None:
+            poller._disown()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 @cython.final
 cdef class Listener(Polled):
     """A listening socket, for whose connections ``factory`` makes protocols.
 
-    It is closed with :meth:`close`. What it accepts runs in the context it was made in.
+    It is closed with :meth:`close`. Each connection runs in a copy of the context this was made
+    in: what one sets there another does not see.
     """
 
     cdef object _sock, _factory, _loop
+    cdef bint _rests
 
     def __cinit__(self):
         self._fd = -1
 
     def __init__(self, loop, sock, factory, int backlog):
         self._loop = loop
-        self._sock = sock
         self._factory = factory
         self._context = contextvars.copy_context()
         sock.setblocking(False)
@@ -282,6 +326,7 @@ cdef class Listener(Polled):
         self._fd = sock.fileno()
         self._poller = Poller.of(loop)
         self._poller._register(self, EPOLLIN)
+        self._sock = sock
 
     @property
     def sockets(self):
@@ -291,15 +336,14 @@ cdef class Listener(Polled):
     def close(self):
         """Accept no more."""
         if self._sock is not None:
-            if self._fd >= 0:
-                self._poller._forget(self)
-                self._fd = -1
             sock, self._sock = self._sock, None
+            self._poller._forget(self)
+            self._fd = -1
             sock.close()
 
     cdef _happened(self, uint32_t events):
         cdef int accepted = 0
-        while self._fd >= 0 and accepted < _ACCEPTS and self._accept():
+        while self._fd >= 0 and not self._rests and accepted < _ACCEPTS and self._accept():
             accepted += 1
 
     cdef bint _accept(self) except -1:
@@ -307,55 +351,65 @@ cdef class Listener(Polled):
         cdef unsigned char address[128]
         cdef socklen_t length = sizeof(address)
         cdef SocketTransport transport
-        cdef int descriptor = accept4(
+        cdef int descriptor
+        memset(address, 0, _ADDRESS)
+        descriptor = accept4(
             self._fd, <sockaddr *>address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC
         )
         if descriptor < 0:
             return self._not_accepted(errno)
         transport = SocketTransport.__new__(SocketTransport)
         transport._fd = descriptor
+        transport._state = 0
         transport._loop = self._loop
         transport._poller = self._poller
-        transport._context = self._context
+        transport._context = PyContext_Copy(self._context)
         memcpy(transport._address, address, _ADDRESS)
         transport._address_size = min(length, 255)
+        PyContext_Enter(transport._context)
         try:
-            protocol = self._factory()
-            transport._set_protocol(protocol)
-            self._poller._register(transport, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
-        except Exception as error:
-            transport._fd = -1
-            close_descriptor(descriptor)
-            self._report("a connection could not be accepted", error)
-            return True
-        transport._begin()
+            self._set_up(transport)
+        finally:
+            PyContext_Exit(transport._context)
         return True
+
+    cdef _set_up(self, SocketTransport transport):
+        try:
+            transport._set_protocol(self._factory())
+            self._poller._register(
+                transport, EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET
+            )
+        except BaseException as error:
+            transport._close_socket()
+            self._report("a connection could not be accepted", error)
+            return
+        transport._begin()
 
     cdef bint _not_accepted(self, int number) except -1:
         if number == EAGAIN:
             return False
-        if number in (EMFILE, ENFILE, ENOBUFS, ENOMEM):
-            # There is no end to this error: without a pause it would come again at once.
-            self._report("no connection can be accepted", OSError(number, os.strerror(number)))
-            self._poller._forget(self)
-            self._fd = -1
-            self._loop.call_later(_ACCEPT_LATER, self._go_on)
-            return False
-        if number not in (EINTR, ECONNABORTED, EPROTO, EPERM):
-            self._report("accepting failed", OSError(number, os.strerror(number)))
-            return False
-        return True  # that one has gone again
+        if number in (EINTR, ECONNABORTED, EPROTO, EPERM):
+            return True  # that one has gone again
+        # There may be no end to this error, and is none to EMFILE and its like: without a pause
+        # it would come again at once.
+        self._rests = True
+        self._poller._watch(self, EPOLLET)
+        self._loop.call_later(_ACCEPT_LATER, self._go_on)
+        self._report("no connection can be accepted", OSError(number, os.strerror(number)))
+        return False
 
     def _go_on(self):
-        if self._sock is not None and self._fd < 0:
-            self._fd = self._sock.fileno()
-            self._poller = Poller.of(self._loop)  # the one before may have had no more to do
-            self._poller._register(self, EPOLLIN)
+        self._rests = False
+        if self._sock is not None:
+            self._poller._watch(self, EPOLLIN)
 
     cdef _report(self, str message, error):
-        self._loop.call_exception_handler(
-            {"message": message, "exception": error, "socket": TransportSocket(self._sock)}
-        )
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise error
+        facts = {"message": message, "exception": error}
+        if self._sock is not None:
+            facts["socket"] = TransportSocket(self._sock)
+        self._loop.call_exception_handler(facts)
 
 
 cdef enum:
@@ -366,7 +420,7 @@ cdef enum:
     _END_WRITING = 16  # write_eof() has been called
     _WRITING_PAUSED = 32  # the protocol has been told
     _IN_EVENT = 64  # the protocol is being given octets: what it writes is gathered
-    _LATER = 128  # registered to be read again
+    _FULL = 128  # the kernel takes no more, and will say when it does
 
 
 @cython.final
@@ -381,6 +435,7 @@ cdef class SocketTransport(Polled):
     cdef object _sock  # for who asks for it
     cdef object _gathered  # one piece to be sent at the end of the event
     cdef list _queue  # what the kernel has not taken, or will not be asked yet; None: nothing
+    cdef Py_ssize_t _taken  # so many at its beginning have been sent
     cdef Py_ssize_t _size, _high, _low
     cdef unsigned int _state
     cdef bint _buffered
@@ -389,6 +444,7 @@ cdef class SocketTransport(Polled):
 
     def __cinit__(self):
         self._fd = -1
+        self._state = _CLOSING | _NO_MORE_READING | _ENDED  # until a listener sets it up
         self._high = _HIGH
         self._low = _HIGH // 4
 
@@ -397,8 +453,10 @@ cdef class SocketTransport(Polled):
 
     def __del__(self):
         if self._fd >= 0:
-            warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
-            self._close_socket()
+            try:
+                warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
+            finally:
+                self._close_socket()
 
     def __repr__(self):
         if self._fd < 0:
@@ -425,26 +483,27 @@ cdef class SocketTransport(Polled):
         self._state |= _IN_EVENT
         try:
             self._protocol.connection_made(self)
-        except Exception as error:
+        except BaseException as error:
             self._failed("connection_made", error)
         finally:
             self._state &= ~_IN_EVENT
-        if self._gathered is not None or self._queue is not None:
-            self._send_gathered()
+            if self._gathered is not None or self._queue is not None:
+                self._send_gathered()
 
     # Events.
 
     cdef _happened(self, uint32_t events):
-        self._state &= ~_LATER
         if self._state & _ENDED:
             return
-        if self._queue is not None and events & (EPOLLOUT | EPOLLERR | EPOLLHUP):
-            self._send_queue()
+        if events & (EPOLLOUT | EPOLLERR | EPOLLHUP):
+            self._state &= ~_FULL
+            if self._queue is not None:
+                self._send_queue()
         if not events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR) or self._state & _PAUSED:
             return
         if self._state & _NO_MORE_READING:
             if events & EPOLLERR and not self._state & _ENDED:
-                self._lose(self._pending_error())
+                self._take_error()
             return
         self._state |= _IN_EVENT
         try:
@@ -454,13 +513,18 @@ cdef class SocketTransport(Polled):
             if self._gathered is not None or self._queue is not None:
                 self._send_gathered()
 
-    cdef _pending_error(self):
+    cdef _take_error(self):
         number = self._socket().getsockopt(socket_module.SOL_SOCKET, socket_module.SO_ERROR)
-        return OSError(number, os.strerror(number))
+        if number != 0:
+            self._lose(OSError(number, os.strerror(number)))
 
     cdef _read(self, uint32_t events):
         cdef int reads = 0
-        cdef bint to_the_end = events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR) != 0
+        cdef unsigned short family = (<sockaddr *>self._address).sa_family
+        # Urgent data makes a read stop in front of it, and so do descriptors sent along with data
+        # on a Unix socket; nobody sends either here, but who did would wait for ever.
+        cdef bint to_the_end = family != AF_INET and family != AF_INET6
+        to_the_end |= events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI) != 0
         while self._read_once(to_the_end):
             reads += 1
             if reads == _READS:
@@ -474,19 +538,23 @@ cdef class SocketTransport(Polled):
         cdef Py_ssize_t size
         cdef int number = 0
         cdef char *scratch = NULL
-        if not self._buffered:
+        cdef bint buffered = self._buffered
+        # The buffer is this one's, whatever get_buffer() does.
+        cdef Receiver receiver = self._receiver
+        protocol = self._protocol
+        if not buffered:
             size = _SCRATCH
             scratch = _scratch
             count = recv(self._fd, scratch, size, 0)
             number = errno
         else:
             try:
-                if self._receiver is not None:
-                    buffer = self._receiver._space()
+                if receiver is not None:
+                    buffer = receiver._space()
                 else:
-                    buffer = self._protocol.get_buffer(-1)
+                    buffer = protocol.get_buffer(-1)
                 PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
-            except Exception as error:
+            except BaseException as error:
                 self._failed("get_buffer", error)
                 return False
             size = view.len
@@ -504,14 +572,14 @@ cdef class SocketTransport(Polled):
         if count <= 0:
             return self._not_read(count, number)
         try:
-            if self._receiver is not None:
-                self._receiver._filled(count)
-            elif self._buffered:
-                self._protocol.buffer_updated(count)
+            if receiver is not None:
+                receiver._filled(count)
+            elif buffered:
+                protocol.buffer_updated(count)
             else:
-                self._protocol.data_received(PyBytes_FromStringAndSize(scratch, count))
-        except Exception as error:
-            self._failed("buffer_updated" if self._buffered else "data_received", error)
+                protocol.data_received(PyBytes_FromStringAndSize(scratch, count))
+        except BaseException as error:
+            self._failed("buffer_updated" if buffered else "data_received", error)
             return False
         if self._state & (_PAUSED | _NO_MORE_READING | _ENDED):
             return False
@@ -531,7 +599,9 @@ cdef class SocketTransport(Polled):
         self._state |= _NO_MORE_READING
         try:
             keep_open = self._protocol.eof_received()
-        except Exception as error:
+        except BaseException as error:
+            if not self._state & _CLOSING:
+                self._state &= ~_NO_MORE_READING  # to be told again if the program goes on
             self._failed("eof_received", error)
             return
         if not keep_open:
@@ -551,28 +621,25 @@ cdef class SocketTransport(Polled):
         """Give the protocol what comes, and what has come meanwhile."""
         if self._state & _PAUSED:
             self._state &= ~_PAUSED
-            if not self._state & (_NO_MORE_READING | _ENDED | _LATER):
-                self._state |= _LATER
+            if not self._state & (_NO_MORE_READING | _ENDED):
                 self._poller._later(self)
 
     # Writing.
 
     def write(self, data):
         """Send ``data``; what the kernel does not take is queued, and the protocol told."""
-        if not isinstance(data, (bytes, bytearray, memoryview)):
-            raise TypeError(f"data: expecting a bytes-like object, got {type(data).__name__}")
-        self._write(data)
+        self._write(_octets(data))
 
     def writelines(self, list_of_data):
         """Send the pieces one behind the other, in as few system calls as there may be."""
+        pieces = [_octets(data) for data in list_of_data]
         if not self._writable():
             return
-        for data in list_of_data:
+        for data in pieces:
             if len(data) > 0:
                 self._append(data)
-        if self._queue is not None and (self._size >= _GATHERED or not self._state & _IN_EVENT):
-            self._send_queue()
-            self._check_high()
+        if self._queue is not None:
+            self._send_if_due()
 
     cdef bint _writable(self) except -1:
         if self._state & _END_WRITING:
@@ -580,18 +647,12 @@ cdef class SocketTransport(Polled):
         return not self._state & (_CLOSING | _ENDED)
 
     cdef _write(self, data):
-        cdef Py_ssize_t size, sent
-        if type(data) is memoryview:
-            data = data.cast("B")
-        size = len(data)
-        if size == 0 or not self._writable():
+        cdef Py_ssize_t size = len(data), sent
+        if not self._writable() or size == 0:
             return
         if self._gathered is not None or self._queue is not None:
             self._append(data)
-            if self._size >= _GATHERED and self._state & _IN_EVENT:
-                self._send_queue()
-            if not self._state & _IN_EVENT:
-                self._check_high()
+            self._send_if_due()
         elif self._state & _IN_EVENT and size < _GATHERED:
             self._gathered = data if type(data) is bytes else bytes(data)
         else:
@@ -599,6 +660,12 @@ cdef class SocketTransport(Polled):
             if sent < size and not self._state & _ENDED:
                 self._append(memoryview(data)[sent:] if sent > 0 else data)
                 self._check_high()
+
+    cdef _send_if_due(self):
+        """Send what is queued unless the kernel is full, or more may come in this event."""
+        if not self._state & _FULL and (self._size >= _GATHERED or not self._state & _IN_EVENT):
+            self._send_queue()
+        self._check_high()
 
     cdef _append(self, data):
         """Queue ``data`` behind what is there."""
@@ -617,8 +684,10 @@ cdef class SocketTransport(Polled):
         """Give ``data`` to the kernel; return how many octets it has taken."""
         cdef Py_buffer view
         cdef ssize_t sent
+        cdef Py_ssize_t size
         cdef int number
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        size = view.len
         if view.len <= _LOCKED:
             sent = send(self._fd, view.buf, view.len, MSG_NOSIGNAL | flags)
             number = errno
@@ -627,12 +696,17 @@ cdef class SocketTransport(Polled):
                 sent = send(self._fd, view.buf, view.len, MSG_NOSIGNAL | flags)
                 number = errno
         PyBuffer_Release(&view)
-        return self._sent(sent, number)
+        return self._sent(sent, size, number)
 
-    cdef Py_ssize_t _sent(self, ssize_t sent, int number) except -1:
+    cdef Py_ssize_t _sent(self, ssize_t sent, Py_ssize_t size, int number) except -1:
+        if sent == size:
+            return sent
+        self._state |= _FULL
         if sent >= 0:
             return sent
-        if number != EAGAIN and number != EINTR:
+        if number == EINTR:
+            self._poller._later(self)  # there may be room, and then nobody says so
+        elif number != EAGAIN:
             self._lose(OSError(number, os.strerror(number)))
         return 0
 
@@ -641,9 +715,9 @@ cdef class SocketTransport(Polled):
         cdef Py_ssize_t sent
         cdef int flags
         if self._gathered is None:
-            if self._queue is not None:
+            if self._queue is not None and not self._state & _FULL:
                 self._send_queue()
-                self._check_high()
+            self._check_high()
             return
         data, self._gathered = self._gathered, None
         if self._state & _ENDED:
@@ -661,7 +735,16 @@ cdef class SocketTransport(Polled):
             self._drained()
 
     cdef _send_queue(self):
-        """Send what is queued, as far as the kernel takes it."""
+        """Send what is queued, as far as the kernel takes it, and do what follows."""
+        self._send_pieces()
+        if self._state & _ENDED:
+            return
+        if self._queue is None:
+            self._drained()
+        elif self._state & _WRITING_PAUSED and self._size <= self._low:
+            self._resume_writing()
+
+    cdef _send_pieces(self):
         cdef iovec pieces[_PIECES]
         cdef Py_buffer views[_PIECES]
         cdef msghdr message
@@ -669,18 +752,18 @@ cdef class SocketTransport(Polled):
         cdef ssize_t sent
         cdef int number, flags
         while self._queue is not None and not self._state & _ENDED:
-            count = min(len(self._queue), _PIECES)
+            count = min(len(self._queue) - self._taken, _PIECES)
             wanted = 0
             for index in range(count):
-                PyObject_GetBuffer(self._queue[index], &views[index], PyBUF_SIMPLE)
+                PyObject_GetBuffer(self._queue[self._taken + index], &views[index], PyBUF_SIMPLE)
                 pieces[index].iov_base = views[index].buf
                 pieces[index].iov_len = views[index].len
                 wanted += views[index].len
-            message = msghdr()
+            memset(&message, 0, sizeof(message))
             message.msg_iov = pieces
             message.msg_iovlen = count
             flags = MSG_NOSIGNAL
-            if count < len(self._queue) or self._state & (_CLOSING | _END_WRITING):
+            if self._taken + count < len(self._queue) or self._state & (_CLOSING | _END_WRITING):
                 flags |= MSG_MORE
             if wanted <= _LOCKED:
                 sent = sendmsg(self._fd, &message, flags)
@@ -691,33 +774,33 @@ cdef class SocketTransport(Polled):
                     number = errno
             for index in range(count):
                 PyBuffer_Release(&views[index])
-            sent = self._sent(sent, number)
+            sent = self._sent(sent, wanted, number)
             if self._state & _ENDED:
                 return
             self._take_off(sent)
             if sent < wanted:
-                break
-        if self._queue is None:
-            self._drained()
-        elif self._state & _WRITING_PAUSED and self._size <= self._low:
-            self._resume_writing()
+                return
 
     cdef _take_off(self, Py_ssize_t sent):
         cdef list queue = self._queue
-        cdef Py_ssize_t done = 0, size
+        cdef Py_ssize_t size
         self._size -= sent
-        while done < len(queue):
-            size = len(queue[done])
+        while self._taken < len(queue):
+            size = len(queue[self._taken])
             if size > sent:
                 if sent > 0:
-                    queue[done] = memoryview(queue[done])[sent:]
+                    queue[self._taken] = memoryview(queue[self._taken])[sent:]
                 break
             sent -= size
-            done += 1
-        if done == len(queue):
+            queue[self._taken] = None
+            self._taken += 1
+        if self._taken == len(queue):
             self._queue = None
-        else:
-            del queue[:done]
+            self._taken = 0
+        elif self._taken > _PIECES and 2 * self._taken > len(queue):
+            # Not each time: with many small pieces the rest would be moved again and again.
+            del queue[: self._taken]
+            self._taken = 0
 
     cdef _drained(self):
         """Everything has been sent: go on, or end as asked."""
@@ -732,18 +815,22 @@ cdef class SocketTransport(Polled):
             shutdown(self._fd, SHUT_WR)
 
     cdef _check_high(self):
-        if self._size > self._high and not self._state & (_WRITING_PAUSED | _ENDED):
+        # What is gathered the kernel will take, as long as it is not full.
+        if (
+            self._size > self._high
+            and self._state & (_FULL | _WRITING_PAUSED | _ENDED) == _FULL
+        ):
             self._state |= _WRITING_PAUSED
             try:
                 self._protocol.pause_writing()
-            except Exception as error:
+            except BaseException as error:
                 self._report("protocol.pause_writing() failed", error)
 
     cdef _resume_writing(self):
         self._state &= ~_WRITING_PAUSED
         try:
             self._protocol.resume_writing()
-        except Exception as error:
+        except BaseException as error:
             self._report("protocol.resume_writing() failed", error)
 
     def get_write_buffer_size(self):
@@ -794,29 +881,34 @@ cdef class SocketTransport(Polled):
 
     def abort(self):
         """End the connection at once; what the kernel has not taken is lost."""
-        if self._gathered is not None and not self._state & _ENDED:
+        self._abort(None)
+
+    cdef _abort(self, error):
+        """Lose the connection, but not what was written during this event."""
+        if self._gathered is not None:
             data, self._gathered = self._gathered, None
             self._send(data, 0)
-        self._lose(None)
+        elif self._queue is not None and not self._state & _FULL:
+            self._send_pieces()
+        self._lose(error)
 
     cdef _lose(self, error):
         if not self._state & _ENDED:
             self._state |= _ENDED | _CLOSING | _NO_MORE_READING
             self._error = error
             self._queue = self._gathered = None
+            self._taken = 0
             self._size = 0
             self._poller._has_ended(self)
 
     cdef _tell_lost(self):
-        protocol, self._protocol = self._protocol, None
-        self._receiver = None
         error, self._error = self._error, None
         try:
-            if protocol is not None:
-                self._run_lost(protocol, error)
-        except Exception as failure:
+            self._run_lost(self._protocol, error)
+        except BaseException as failure:
             self._report("protocol.connection_lost() failed", failure)
         finally:
+            self._protocol = self._receiver = None
             self._poller._forget(self)
             self._close_socket()
 
@@ -840,9 +932,11 @@ cdef class SocketTransport(Polled):
 
     cdef _failed(self, str what, error):
         self._report(f"Fatal error: protocol.{what}() call failed.", error)
-        self._lose(error)
+        self._abort(error)
 
     cdef _report(self, str message, error):
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise error
         self._loop.call_exception_handler(
             {"message": message, "exception": error, "transport": self, "protocol": self._protocol}
         )
@@ -875,8 +969,26 @@ cdef class SocketTransport(Polled):
             host = socket_module.inet_ntop(family, octets[8:24])
             return (
                 host, port, int.from_bytes(octets[4:8], "big"),
-                int.from_bytes(octets[24:28], "little"),
+                int.from_bytes(octets[24:28], sys.byteorder),
             )  # fmt: skip
         if self._address_size <= sizeof(family):
             return ""  # a Unix socket without a name, as nearly all are
-        return default if self._fd < 0 else self._socket().getpeername()
+        if self._fd < 0:
+            return default
+        try:
+            return self._socket().getpeername()
+        except OSError:  # it has gone
+            return default
+
+
+cdef _octets(data):
+    """Return ``data`` if it is octets one behind the other, else a copy that is."""
+    if type(data) is bytes:
+        return data
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError(f"data: expecting a bytes-like object, got {type(data).__name__}")
+    if isinstance(data, memoryview) and (
+        data.itemsize != 1 or data.ndim != 1 or not data.c_contiguous
+    ):
+        return data.tobytes()
+    return data

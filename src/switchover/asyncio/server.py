@@ -18,7 +18,7 @@ from switchover.asyncio.http1_server import HTTP1ServerProtocol
 from switchover.asyncio.reports import Observer
 from switchover.asyncio.roll import Roll
 from switchover.asyncio.settings import ServerSettings
-from switchover.asyncio.sockets import Listening, bind, bind_path, listen
+from switchover.asyncio.sockets import Listening, bind, bind_path, listen_on_all
 from switchover.asyncio.tls import harden
 from switchover.asyncio.tls_transport import TLSTransport
 from switchover.asyncio.websocket import WebSocket
@@ -125,15 +125,21 @@ class Server(Roll):
         if ssl is not None:
             factory = self._inside(ssl, factory)
         if path is not None:
-            sockets = [bind_path(os.fspath(path))]
-            self._unix_paths.append(os.fspath(path))
+            path = os.fspath(path)
+            sockets = [bind_path(path)]
+            if not path.startswith("\0"):  # a name that is in no file system
+                self._unix_paths.append(path)
         elif sock is not None:
             sockets = [sock]
         else:
             sockets = await bind(host, port, reuse_port=reuse_port)
         own = self.settings.own_transports
-        for bound in sockets:
-            self._listeners.append(await listen(bound, factory, backlog=backlog, own=own))
+        try:
+            self._listeners += await listen_on_all(sockets, factory, backlog=backlog, own=own)
+        except BaseException:
+            for bound in sockets if sock is None else ():
+                bound.close()
+            raise
 
     def _factory(
         self, loop: asyncio.AbstractEventLoop, scheme: str

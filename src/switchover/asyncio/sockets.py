@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from switchover.asyncio.flow import send_at_once
 from switchover.http.server import COMPILED
 
-__all__ = ["Listening", "bind", "bind_path", "listen"]
+__all__ = ["Listening", "bind", "bind_path", "listen", "listen_on_all"]
 
 _own: Any = None
-if not TYPE_CHECKING and COMPILED:
+if COMPILED:
     with contextlib.suppress(ImportError):  # not Linux
-        from switchover.asyncio._sockets import Listener as _own
+        from switchover.asyncio._sockets import Listener
+
+        _own = Listener
 
 
 class Listening(Protocol):
@@ -90,15 +92,37 @@ def bind_path(path: str) -> socket.socket:
     Raises :class:`OSError` if it cannot be had.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            if stat.S_ISSOCK(os.stat(path).st_mode):
-                os.remove(path)
-        sock.bind(path)
-    except OSError:
-        sock.close()
-        raise
+    with contextlib.ExitStack() as undo:
+        undo.callback(sock.close)
+        if not path.startswith("\0"):  # a name that is in no file system
+            with contextlib.suppress(FileNotFoundError):
+                if stat.S_ISSOCK(os.stat(path).st_mode):
+                    os.remove(path)
+        try:
+            sock.bind(path)
+        except OSError as error:
+            why = error.strerror or error
+            raise OSError(error.errno, f"cannot listen on {path!r}: {why}") from None
+        undo.pop_all()
     return sock
+
+
+async def listen_on_all(
+    sockets: Sequence[socket.socket],
+    factory: Callable[[], asyncio.BaseProtocol],
+    *,
+    backlog: int,
+    own: bool,
+) -> list[Listening]:
+    """Accept connections on all ``sockets``, as :func:`listen` does, or on none of them."""
+    with contextlib.ExitStack() as undo:
+        listening = []
+        for sock in sockets:
+            one = await listen(sock, factory, backlog=backlog, own=own)
+            undo.callback(one.close)
+            listening.append(one)
+        undo.pop_all()
+    return listening
 
 
 async def listen(
