@@ -939,7 +939,7 @@ SHORT, LONG = (
 
 
 def test_short_messages_have_an_engine_of_their_own():
-    """WS-D-11: zlib while messages are short; from the first long one on isal; zlib anew when idle."""
+    """WS-D-11: zlib while they are short, isal from the first long one on, zlib after a rest."""
     client, server = pair()
     brief = type(zlib.compressobj()).__module__
     for message in (SHORT, SHORT):

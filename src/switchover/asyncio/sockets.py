@@ -14,7 +14,7 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from switchover.asyncio.flow import send_at_once
 from switchover.http.server import COMPILED

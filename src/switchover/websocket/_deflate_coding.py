@@ -48,8 +48,8 @@ class DeflateCoding:
     """
 
     __slots__ = (
-        "_compressing",
         "_brief",
+        "_compressing",
         "_compressor",
         "_enabled",
         "_fed",

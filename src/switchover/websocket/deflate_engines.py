@@ -2,8 +2,8 @@
 
 zlib is always there; zlib-ng and isal are used where they are installed. They differ in speed
 by up to five times and hardly in size; ``docs/decisions/0020-deflate-engine.md`` and ``0024``
-have the figures behind the order of preference. All three produce and read the same format, so the two
-directions of a connection may use different ones.
+have the figures behind the order of preference. All three produce and read the same format, so
+the two directions of a connection may use different ones, and a connection may change.
 """
 
 from __future__ import annotations
