@@ -43,6 +43,7 @@ class TLSRecords(receiver.Receiver):
         "_ciphertext",
         "_closing",
         "_fd",
+        "_above",
         "_get_protocol_buffer",
         "_held",
         "_incoming",
@@ -101,9 +102,12 @@ class TLSRecords(receiver.Receiver):
     def set_protocol(self, protocol: Any) -> None:
         """Give what is read from now on to ``protocol``."""
         self._protocol: Any = protocol
+        self._above: Any = None  # the protocol, if it can be called in C
         self._get_protocol_buffer: Any = None
         self._protocol_updated: Any = None
-        if isinstance(protocol, BufferedProtocol):
+        if isinstance(protocol, receiver.Receiver):
+            self._above = protocol
+        elif isinstance(protocol, BufferedProtocol):
             self._get_protocol_buffer = protocol.get_buffer
             self._protocol_updated = protocol.buffer_updated
 
@@ -131,7 +135,10 @@ class TLSRecords(receiver.Receiver):
         """Hand on what the records that have come hold, until the protocol has enough."""
         more = True
         while more and self._open and not self._reading_paused:
-            more = self._deliver_octets() if self._protocol_updated is None else self._fill()
+            if self._above is None and self._protocol_updated is None:
+                more = self._deliver_octets()
+            else:
+                more = self._fill()
         if not self._open:
             return
         if self._read_error is not None:
@@ -141,7 +148,8 @@ class TLSRecords(receiver.Receiver):
 
     def _fill(self) -> bool:
         """Fill the protocol's buffer; return whether there may be more for another."""
-        buffer = self._get_protocol_buffer(-1)
+        above = self._above  # whatever becomes of it meanwhile, the buffer is this one's
+        buffer = self._get_protocol_buffer(-1) if above is None else above._space()
         size = len(buffer)
         filled = 0
         more = True
@@ -161,8 +169,12 @@ class TLSRecords(receiver.Receiver):
         except _SSLError as error:
             self._read_error = error
             more = False
-        if filled:
+        if filled == 0:
+            return more
+        if above is None:
             self._protocol_updated(filled)
+        else:
+            above._filled(filled)
         return more
 
     def _deliver_octets(self) -> bool:

@@ -9,6 +9,7 @@ cdef class TLSRecords(receiver.Receiver):
     cdef public object _session, _incoming, _outgoing, _transport, _protocol
     cdef public object _read
     cdef object _write, _held, _put, _take_out
+    cdef receiver.Receiver _above
     cdef object _get_protocol_buffer, _protocol_updated
     cdef public object _ciphertext, _read_error
     cdef public int _fd
@@ -17,7 +18,9 @@ cdef class TLSRecords(receiver.Receiver):
 
     @cython.locals(more=bint)
     cdef _hand_on(self)
-    @cython.locals(size=Py_ssize_t, filled=Py_ssize_t, count=Py_ssize_t, more=bint)
+    @cython.locals(
+        above=receiver.Receiver, size=Py_ssize_t, filled=Py_ssize_t, count=Py_ssize_t, more=bint
+    )
     cdef bint _fill(self) except -1
     cdef bint _deliver_octets(self) except -1
     @cython.locals(size=Py_ssize_t, pieces=list)
