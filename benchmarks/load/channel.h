@@ -21,6 +21,7 @@ int channel_connect(struct channel *c, const struct sockaddr_in *address, unsign
 int channel_connected(struct channel *c); /* 1 when TCP (and TLS) stand, CHANNEL_AGAIN, CHANNEL_ERROR */
 ssize_t channel_read(struct channel *c, void *buffer, size_t length);
 ssize_t channel_write(struct channel *c, const void *data, size_t length);
+int channel_holds(struct channel *c); /* whether octets have been read from the socket that no channel_read gave */
 void channel_close(struct channel *c);
 
 #endif

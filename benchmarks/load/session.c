@@ -288,8 +288,10 @@ static void readable(struct session *s)
             (plan.raw ? take_octets : take_frames)(s, read_buffer, (size_t)got, now);
         if (s->phase == OPEN)
             listener.drained(s, now);
-        /* TLS may hold more than the socket shows; a plain socket that gave less than asked is empty. */
-        if (s->phase == IDLE_SLOT || s->phase == CONNECTING || (!s->channel.tls && (size_t)got < READ_ROOM))
+        /* TLS may hold more than the socket shows; a socket that gave less than asked is empty. */
+        if (s->phase == IDLE_SLOT || s->phase == CONNECTING)
+            return;
+        if ((size_t)got < READ_ROOM && !channel_holds(&s->channel))
             return;
     }
 }
