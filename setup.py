@@ -57,13 +57,19 @@ SOURCES = {
     "switchover.asgi._scopes_c": "src/switchover/asgi/_scopes.py",
     "switchover.asgi._channel_c": "src/switchover/asgi/_channel.py",
     "switchover.asgi._channel_awaitables": "src/switchover/asgi/_channel_awaitables.pyx",
-    "switchover.asyncio._sockets": "src/switchover/asyncio/_sockets.pyx",
+    "switchover.asyncio._poller": "src/switchover/asyncio/_poller.pyx",
+    "switchover.asyncio._socket_transport": "src/switchover/asyncio/_socket_transport.pyx",
+    "switchover.asyncio._listener": "src/switchover/asyncio/_listener.pyx",
     "switchover.http._lines": "src/switchover/http/_lines.pyx",
     "switchover.websocket._masking": "src/switchover/websocket/_masking.pyx",
 }
 
 #: What goes to the kernel itself; elsewhere the event loop does.
-ONLY_LINUX = {"switchover.asyncio._sockets"}
+ONLY_LINUX = {
+    "switchover.asyncio._poller",
+    "switchover.asyncio._socket_transport",
+    "switchover.asyncio._listener",
+}
 
 
 def _layouts_changed() -> bool:

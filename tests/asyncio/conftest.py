@@ -138,7 +138,7 @@ def inside_tls() -> type[InsideTLS]:
 # Sockets without a server: tests/asyncio/test_sockets*.py.
 
 OWN = sockets._own is not None
-NOT_HERE = "no switchover.asyncio._sockets: not Linux, not compiled, or told not to use it"
+NOT_HERE = "no switchover.asyncio._listener: not Linux, not compiled, or told not to use it"
 
 
 class Told:

@@ -268,7 +268,7 @@ async def test_what_has_ended_here_and_lives_on_in_a_forked_process(
 def test_transports_are_made_by_listeners_only(own: bool) -> None:
     if not own:
         pytest.skip("this is about ours")
-    from switchover.asyncio._sockets import SocketTransport
+    from switchover.asyncio._socket_transport import SocketTransport
 
     with pytest.raises(TypeError):
         SocketTransport()

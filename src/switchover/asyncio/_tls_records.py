@@ -40,10 +40,10 @@ class TLSRecords(receiver.Receiver):
     """The records of a TLS connection, in both directions."""
 
     __slots__ = (
+        "_above",
         "_ciphertext",
         "_closing",
         "_fd",
-        "_above",
         "_get_protocol_buffer",
         "_held",
         "_incoming",

@@ -24,7 +24,7 @@ __all__ = ["Listening", "bind", "bind_path", "listen", "listen_on_all"]
 _own: Any = None
 if COMPILED:
     with contextlib.suppress(ImportError):  # not Linux
-        from switchover.asyncio._sockets import Listener
+        from switchover.asyncio._listener import Listener
 
         _own = Listener
 

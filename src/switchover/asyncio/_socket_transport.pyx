@@ -1,416 +1,55 @@
-"""Sockets that a server accepts, reads and writes itself, on any event loop of Linux.
+"""A socket that is read and written without the event loop's transports, on any loop of Linux.
 
 A loop's own transports cost each connection a kilobyte and each event several calls of Python.
-Here a loop watches one descriptor, that of an :class:`Poller`'s epoll instance; accepting,
-reading and writing are C from the kernel to the protocol. What a protocol sees is what
+Here reading and writing are C from the kernel to the protocol. What a protocol sees is what
 :class:`asyncio.Transport` promises, and what it writes while it is given octets goes out in one
 piece when it has taken them, together with the end of the connection if it asks for that.
 
 Edge-triggered: a socket is registered once, and read until it has no more, so that pausing,
 resuming and waiting to write ask nothing of the kernel.
 
-Choose through :mod:`switchover.asyncio.sockets`; elsewhere the loop's transports serve.
-``docs/decisions/0023-own-transport.md`` has the reasons and the figures.
-
-Longer than other files: transport, poller and listener call each other in C.
+Longer than other files: reading, writing and the end share every bit of the state.
 """
 
-cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EPERM, EPROTO, errno
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint32_t
 from libc.string cimport memcpy, memset
 from posix.uio cimport iovec
 from posix.unistd cimport close as close_descriptor
 
+from switchover.asyncio._kernel cimport (
+    AF_INET, AF_INET6, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP,
+    MSG_MORE, MSG_NOSIGNAL, SHUT_WR, msghdr, recv, send, sendmsg, shutdown, sockaddr, socklen_t,
+)
+from switchover.asyncio._poller cimport Polled, Poller
 from switchover.asyncio._receiver_c cimport Receiver
 
 import asyncio
-import contextvars
-import logging
 import os
 import socket as socket_module
 import sys
 import warnings
-import weakref
 from asyncio.trsock import TransportSocket
 
-__all__ = ["Listener", "SocketTransport"]
+__all__ = ["SocketTransport"]
 
 cdef extern from "Python.h":
-    object PyContext_Copy(object context)
     int PyContext_Enter(object context) except -1
     int PyContext_Exit(object context) except -1
 
-cdef extern from "sys/socket.h" nogil:
-    ctypedef unsigned int socklen_t
-    cdef struct sockaddr:
-        unsigned short sa_family
-    cdef struct msghdr:
-        iovec *msg_iov
-        size_t msg_iovlen
-    int accept4(int descriptor, sockaddr *address, socklen_t *length, int flags)
-    ssize_t recv(int descriptor, void *buffer, size_t length, int flags)
-    ssize_t send(int descriptor, const void *buffer, size_t length, int flags)
-    ssize_t sendmsg(int descriptor, const msghdr *message, int flags)
-    int shutdown(int descriptor, int how)
-    enum: AF_INET, AF_INET6, MSG_MORE, MSG_NOSIGNAL, SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK
-
-cdef extern from "sys/epoll.h" nogil:
-    ctypedef union epoll_data:
-        void *ptr
-    cdef struct epoll_event:
-        uint32_t events
-        epoll_data data
-    int epoll_create1(int flags)
-    int epoll_ctl(int instance, int operation, int descriptor, epoll_event *event)
-    int epoll_wait(int instance, epoll_event *events, int size, int timeout)
-    enum: EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD
-    uint32_t EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP
-
-logger = logging.getLogger("switchover.server")
-
 cdef enum:
-    _EVENTS = 128  # taken from the kernel at once
     _READS = 4  # of one connection before the others have their turn
-    _ACCEPTS = 64  # of one listening socket, likewise
     _SCRATCH = 65536  # for protocols that have no buffer of their own
     _LOCKED = 65536  # buffers up to this size are filled and sent without letting go of the GIL
     _GATHERED = 65536  # octets that wait for the end of an event, then are sent before it
     _PIECES = 64  # of what is queued, in one system call
-    _ADDRESS = 28  # octets of the largest address of interest, struct sockaddr_in6
 
-#: Seconds without accepting after an error that would come again at once, as asyncio has it.
-cdef double _ACCEPT_LATER = 1.0
 cdef Py_ssize_t _HIGH = 64 * 1024
 
 _BufferedProtocol = asyncio.BufferedProtocol
 cdef bytearray _scratch = bytearray(_SCRATCH)
-
-#: The poller of each loop, as long as anything is registered there.
-cdef object _pollers = weakref.WeakKeyDictionary()
-
-
-cdef class Poller
-cdef class SocketTransport
-
-
-cdef class Polled:
-    """What a poller has registered."""
-
-    cdef int _fd
-    cdef Poller _poller
-    cdef object _context
-    cdef bint _waits  # to be told once more, without a new event
-
-    cdef _happened(self, uint32_t events):
-        raise NotImplementedError
-
-
-@cython.final
-cdef class Poller:
-    """One epoll instance for all sockets of a loop, which watches nothing of ours but that."""
-
-    cdef object __weakref__
-    cdef readonly object loop
-    cdef int _fd
-    cdef int _depth
-    cdef bint _called
-    cdef set _members
-    cdef list _left  # members that are gone, kept until no event can name them
-    cdef list _again  # those that wait to be told once more
-    cdef list _ended  # whose connection_lost() is due
-
-    def __cinit__(self):
-        self._fd = -1
-
-    def __init__(self, loop):
-        self.loop = loop
-        self._members = set()
-        self._left = []
-        self._again = []
-        self._ended = []
-        self._fd = epoll_create1(EPOLL_CLOEXEC)
-        if self._fd < 0:
-            raise OSError(errno, os.strerror(errno))
-        loop.add_reader(self._fd, self._ready)
-
-    def __dealloc__(self):
-        if self._fd >= 0:
-            close_descriptor(self._fd)
-
-    @staticmethod
-    cdef Poller of(loop):
-        known = _pollers.get(loop)
-        cdef Poller poller = None if known is None else known()
-        if poller is None or poller._fd < 0:
-            poller = Poller(loop)
-            _pollers[loop] = weakref.ref(poller)
-        return poller
-
-    cdef _register(self, Polled polled, uint32_t events):
-        cdef epoll_event event
-        event.events = events
-        event.data.ptr = <void *>polled
-        if epoll_ctl(self._fd, EPOLL_CTL_ADD, polled._fd, &event) < 0:
-            error = OSError(errno, os.strerror(errno))
-            self._end_if_idle()
-            raise error
-        self._members.add(polled)
-
-    cdef _watch(self, Polled polled, uint32_t events):
-        """Be told of ``events`` of what is registered, and no others."""
-        cdef epoll_event event
-        event.events = events
-        event.data.ptr = <void *>polled
-        epoll_ctl(self._fd, EPOLL_CTL_MOD, polled._fd, &event)
-
-    cdef _forget(self, Polled polled):
-        # Closing the descriptor would do, but for a process that has been forked and holds it
-        # too: the kernel would go on to tell of an object that is no more.
-        epoll_ctl(self._fd, EPOLL_CTL_DEL, polled._fd, NULL)
-        self._members.discard(polled)
-        if self._depth > 0:
-            self._left.append(polled)
-        self._end_if_idle()
-
-    cdef _end_if_idle(self):
-        if self._depth > 0 or self._members or self._fd < 0:
-            return
-        descriptor, self._fd = self._fd, -1
-        if not self.loop.is_closed():
-            self.loop.remove_reader(descriptor)
-        close_descriptor(descriptor)
-
-    cdef _disown(self):
-        """Let go of the instance without a change to it: it is the parent process's."""
-        descriptor, self._fd = self._fd, -1
-        if descriptor >= 0:
-            close_descriptor(descriptor)
-
-    def _ready(self):
-        """Let everything that has something to do do it."""
-        cdef epoll_event events[_EVENTS]
-        cdef Polled polled
-        cdef int count, index = 0
-        if self._fd < 0:
-            return
-        count = epoll_wait(self._fd, events, _EVENTS, 0)
-        self._depth += 1
-        try:
-            while index < count:
-                polled = <Polled>events[index].data.ptr
-                if polled._fd >= 0:
-                    self._tell(polled, events[index].events)
-                index += 1
-        finally:
-            # Somebody wants the program to end, and it may go on all the same; but edges come
-            # only once, for the one that was interrupted too.
-            while index < count:
-                self._later(<Polled>events[index].data.ptr)
-                index += 1
-            self._settle()
-
-    cdef _tell(self, Polled polled, uint32_t events):
-        if self._depth > 1 or polled._context is None:
-            # In a loop that runs inside another one's callback the context may be in use.
-            polled._happened(events)
-            return
-        context = polled._context
-        PyContext_Enter(context)
-        try:
-            polled._happened(events)
-        finally:
-            PyContext_Exit(context)
-
-    cdef _settle(self):
-        """Do what had to wait until no event is being handled."""
-        try:
-            self._tell_ended()
-        finally:
-            self._depth -= 1
-            if self._depth == 0:
-                if self._left:
-                    self._left = []
-                self._end_if_idle()
-
-    cdef _tell_ended(self):
-        cdef SocketTransport transport
-        cdef Py_ssize_t index
-        cdef list ended
-        while self._ended:
-            ended, self._ended = self._ended, []
-            index = 0
-            try:
-                while index < len(ended):
-                    transport = ended[index]
-                    index += 1
-                    transport._tell_lost()
-            finally:
-                if index < len(ended):  # somebody wants the program to end
-                    self._ended = ended[index:] + self._ended
-                    self._call_soon()
-
-    cdef _later(self, Polled polled):
-        """Have ``polled`` read once more, when the loop has been round."""
-        if not polled._waits:
-            polled._waits = True
-            self._again.append(polled)
-        self._call_soon()
-
-    cdef _has_ended(self, SocketTransport transport):
-        self._ended.append(transport)
-        if self._depth == 0:
-            self._call_soon()
-
-    cdef _call_soon(self):
-        if not self._called:
-            self.loop.call_soon(self._go_on)
-            self._called = True
-
-    def _go_on(self):
-        """Read what was left, and tell what was left to tell."""
-        cdef Polled polled
-        cdef Py_ssize_t index = 0
-        cdef list again
-        self._called = False
-        again, self._again = self._again, []
-        for polled in again:
-            polled._waits = False
-        self._depth += 1
-        try:
-            while index < len(again):
-                polled = again[index]
-                if polled._fd >= 0:
-                    self._tell(polled, EPOLLIN | EPOLLOUT | EPOLLRDHUP)  # to the end, if it is there
-                index += 1
-        finally:
-            for polled in again[index:]:
-                self._later(polled)
-            self._settle()
-
-
-def _forked():
-    """Leave the instances of the parent process alone: what changes there changes for it."""
-    cdef Poller poller
-    for known in list(_pollers.values()):
-        poller = known()
-        if poller is not None:
-            poller._disown()
-
-
-os.register_at_fork(after_in_child=_forked)
-
-
-@cython.final
-cdef class Listener(Polled):
-    """A listening socket, for whose connections ``factory`` makes protocols.
-
-    It is closed with :meth:`close`. Each connection runs in a copy of the context this was made
-    in: what one sets there another does not see.
-    """
-
-    cdef object _sock, _factory, _loop
-    cdef bint _rests
-
-    def __cinit__(self):
-        self._fd = -1
-
-    def __init__(self, loop, sock, factory, int backlog):
-        self._loop = loop
-        self._factory = factory
-        self._context = contextvars.copy_context()
-        sock.setblocking(False)
-        sock.listen(backlog)
-        self._fd = sock.fileno()
-        self._poller = Poller.of(loop)
-        self._poller._register(self, EPOLLIN)
-        self._sock = sock
-
-    @property
-    def sockets(self):
-        """The listening socket, as long as it listens."""
-        return () if self._sock is None else (TransportSocket(self._sock),)
-
-    def close(self):
-        """Accept no more."""
-        if self._sock is not None:
-            sock, self._sock = self._sock, None
-            self._poller._forget(self)
-            self._fd = -1
-            sock.close()
-
-    cdef _happened(self, uint32_t events):
-        cdef int accepted = 0
-        while self._fd >= 0 and not self._rests and accepted < _ACCEPTS and self._accept():
-            accepted += 1
-
-    cdef bint _accept(self) except -1:
-        """Accept one connection; return whether there may be another."""
-        cdef unsigned char address[128]
-        cdef socklen_t length = sizeof(address)
-        cdef SocketTransport transport
-        cdef int descriptor
-        memset(address, 0, _ADDRESS)
-        descriptor = accept4(
-            self._fd, <sockaddr *>address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC
-        )
-        if descriptor < 0:
-            return self._not_accepted(errno)
-        transport = SocketTransport.__new__(SocketTransport)
-        transport._fd = descriptor
-        transport._state = 0
-        transport._loop = self._loop
-        transport._poller = self._poller
-        transport._context = PyContext_Copy(self._context)
-        memcpy(transport._address, address, _ADDRESS)
-        transport._address_size = min(length, 255)
-        PyContext_Enter(transport._context)
-        try:
-            self._set_up(transport)
-        finally:
-            PyContext_Exit(transport._context)
-        return True
-
-    cdef _set_up(self, SocketTransport transport):
-        try:
-            transport._set_protocol(self._factory())
-            self._poller._register(
-                transport, EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET
-            )
-        except BaseException as error:
-            transport._close_socket()
-            self._report("a connection could not be accepted", error)
-            return
-        transport._begin()
-
-    cdef bint _not_accepted(self, int number) except -1:
-        if number == EAGAIN:
-            return False
-        if number in (EINTR, ECONNABORTED, EPROTO, EPERM):
-            return True  # that one has gone again
-        # There may be no end to this error, and is none to EMFILE and its like: without a pause
-        # it would come again at once.
-        self._rests = True
-        self._poller._watch(self, EPOLLET)
-        self._loop.call_later(_ACCEPT_LATER, self._go_on)
-        self._report("no connection can be accepted", OSError(number, os.strerror(number)))
-        return False
-
-    def _go_on(self):
-        self._rests = False
-        if self._sock is not None:
-            self._poller._watch(self, EPOLLIN)
-
-    cdef _report(self, str message, error):
-        if isinstance(error, (KeyboardInterrupt, SystemExit)):
-            raise error
-        facts = {"message": message, "exception": error}
-        if self._sock is not None:
-            facts["socket"] = TransportSocket(self._sock)
-        self._loop.call_exception_handler(facts)
-
 
 cdef enum:
     _NO_MORE_READING = 1  # the peer has ended its half, or the connection is closing
@@ -423,28 +62,12 @@ cdef enum:
     _FULL = 128  # the kernel takes no more, and will say when it does
 
 
-@cython.final
 cdef class SocketTransport(Polled):
     """A connected socket: an :class:`asyncio.Transport` in all but its base class."""
 
-    cdef object __weakref__
-    cdef object _loop
-    cdef object _protocol
-    cdef Receiver _receiver  # the protocol, if it can be called in C
-    cdef object _error
-    cdef object _sock  # for who asks for it
-    cdef object _gathered  # one piece to be sent at the end of the event
-    cdef list _queue  # what the kernel has not taken, or will not be asked yet; None: nothing
-    cdef Py_ssize_t _taken  # so many at its beginning have been sent
-    cdef Py_ssize_t _size, _high, _low
-    cdef unsigned int _state
-    cdef bint _buffered
-    cdef unsigned char _address_size
-    cdef unsigned char _address[_ADDRESS]
-
     def __cinit__(self):
         self._fd = -1
-        self._state = _CLOSING | _NO_MORE_READING | _ENDED  # until a listener sets it up
+        self._state = _CLOSING | _NO_MORE_READING | _ENDED  # until it has a socket
         self._high = _HIGH
         self._low = _HIGH // 4
 
@@ -479,7 +102,25 @@ cdef class SocketTransport(Polled):
         self._buffered = isinstance(protocol, _BufferedProtocol)
         self._receiver = protocol if isinstance(protocol, Receiver) else None
 
-    cdef _begin(self):
+    cdef adopt(
+        self, int descriptor, loop, Poller poller, const unsigned char *address, socklen_t size
+    ):
+        """Own ``descriptor``, a connected socket whose peer has ``address``."""
+        self._fd = descriptor
+        self._state = 0
+        self._loop = loop
+        self._poller = poller
+        memcpy(self._address, address, ADDRESS)
+        self._address_size = min(size, 255)
+
+    cdef begin(self, factory):
+        """Make the protocol, and go to work; who calls this reports what it raises."""
+        try:
+            self._set_protocol(factory())
+            self._poller.register(self, EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET)
+        except BaseException:
+            self._close_socket()
+            raise
         self._state |= _IN_EVENT
         try:
             self._protocol.connection_made(self)
@@ -528,7 +169,7 @@ cdef class SocketTransport(Polled):
         while self._read_once(to_the_end):
             reads += 1
             if reads == _READS:
-                self._poller._later(self)
+                self._poller.later(self)
                 return
 
     cdef bint _read_once(self, bint to_the_end) except -1:
@@ -622,7 +263,7 @@ cdef class SocketTransport(Polled):
         if self._state & _PAUSED:
             self._state &= ~_PAUSED
             if not self._state & (_NO_MORE_READING | _ENDED):
-                self._poller._later(self)
+                self._poller.later(self)
 
     # Writing.
 
@@ -676,7 +317,8 @@ cdef class SocketTransport(Polled):
         elif self._queue is None:
             self._queue = []
         # What may change, or belongs to a buffer that is used again, is copied.
-        piece = data if type(data) is bytes else bytes(data)
+        kept = type(data) is bytes or (type(data) is memoryview and type(data.obj) is bytes)
+        piece = data if kept else bytes(data)
         self._queue.append(piece)
         self._size += len(piece)
 
@@ -705,7 +347,7 @@ cdef class SocketTransport(Polled):
         if sent >= 0:
             return sent
         if number == EINTR:
-            self._poller._later(self)  # there may be room, and then nobody says so
+            self._poller.later(self)  # there may be room, and then nobody says so
         elif number != EAGAIN:
             self._lose(OSError(number, os.strerror(number)))
         return 0
@@ -899,7 +541,7 @@ cdef class SocketTransport(Polled):
             self._queue = self._gathered = None
             self._taken = 0
             self._size = 0
-            self._poller._has_ended(self)
+            self._poller.has_ended(self)
 
     cdef _tell_lost(self):
         error, self._error = self._error, None
@@ -909,11 +551,11 @@ cdef class SocketTransport(Polled):
             self._report("protocol.connection_lost() failed", failure)
         finally:
             self._protocol = self._receiver = None
-            self._poller._forget(self)
+            self._poller.forget(self)
             self._close_socket()
 
     cdef _run_lost(self, protocol, error):
-        if self._poller._depth > 1:
+        if self._poller.nested():
             protocol.connection_lost(error)
             return
         context = self._context
@@ -961,7 +603,7 @@ cdef class SocketTransport(Polled):
     cdef _peername(self, default):
         cdef unsigned short family = (<sockaddr *>self._address).sa_family
         cdef bytes octets
-        octets = self._address[:_ADDRESS]
+        octets = self._address[:ADDRESS]
         port = int.from_bytes(octets[2:4], "big")
         if family == AF_INET:
             return (socket_module.inet_ntop(family, octets[4:8]), port)
