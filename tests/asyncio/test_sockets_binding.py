@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -70,11 +71,16 @@ async def test_all_addresses(host: str | None) -> None:
 
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6")
 async def test_ipv4_and_ipv6_on_one_port() -> None:
-    (six,) = await sockets.bind("::1", 0, reuse_port=False)
-    with six:
-        six.listen()
-        (four,) = await sockets.bind("127.0.0.1", six.getsockname()[1], reuse_port=False)
-        four.close()
+    for _ in range(20):  # the port that is free for the one may be anybody's for the other
+        (six,) = await sockets.bind("::1", 0, reuse_port=False)
+        with six:
+            six.listen()
+            port = six.getsockname()[1]
+            with contextlib.suppress(OSError):
+                (four,) = await sockets.bind("127.0.0.1", port, reuse_port=False)
+                four.close()
+                return
+    pytest.fail("there is no port that both can have")
 
 
 async def test_an_address_in_use_is_named() -> None:
