@@ -7,6 +7,7 @@ import contextlib
 import socket
 import ssl
 import struct
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -266,6 +267,9 @@ class Place:
         loop.set_exception_handler(lambda loop, facts: self.reported.append(facts))
         #: uvloop's own transports, which differ from asyncio's in places.
         self.uvloops = not own and type(loop).__module__.startswith("uvloop")
+        #: asyncio's own of 3.12 and later: they keep what they are given as it is, and their
+        #: writelines() fails once the connection has ended, and may stall one that is full.
+        self.later_asyncios = not own and not self.uvloops and sys.version_info >= (3, 12)
 
     async def listen(
         self, factory: Callable[[], Any], address: Any = ("127.0.0.1", 0), backlog: int = 500

@@ -26,7 +26,8 @@ STREAM = hashlib.shake_256(b"stream").digest(400_000)
 class Side:
     """The server's side of one connection: writes at random, and checks what comes."""
 
-    def __init__(self, told: Any, chance: random.Random) -> None:
+    def __init__(self, place: Any, told: Any, chance: random.Random) -> None:
+        self.place = place
         self.told = told
         self.chance = chance
         self.sent = self.checked = 0
@@ -67,7 +68,7 @@ class Side:
                 transport.write(bytearray(piece))
             elif kind == 1:
                 transport.write(memoryview(piece))
-            elif kind == 2:
+            elif kind == 2 and not self.place.later_asyncios:
                 transport.writelines([piece[:5], piece[5:]])
             else:
                 transport.write(piece)
@@ -105,7 +106,7 @@ def server_side(place: Any, kind: Any, chance: random.Random, sides: list[Side])
             side.act()
 
     told = kind({"data": data, "eof": eof, "pause": pause, "resume": resume})
-    side = Side(told, chance)
+    side = Side(place, told, chance)
     sides.append(side)
     return told
 
