@@ -42,7 +42,10 @@ cdef extern from "Python.h":
 cdef enum:
     _READS = 4  # of one connection before the others have their turn
     _SCRATCH = 65536  # for protocols that have no buffer of their own
-    _LOCKED = 65536  # buffers up to this size are filled and sent without letting go of the GIL
+    # Up to so much is sent, and buffers of up to so much are filled, without letting go of the
+    # GIL: getting it back costs more. What comes in at once is mostly far smaller.
+    _SENT_LOCKED = 65536
+    _READ_LOCKED = 262144
     _GATHERED = 65536  # octets that wait for the end of an event, then are sent before it
     _PIECES = 64  # of what is queued, in one system call
 
@@ -199,7 +202,7 @@ cdef class SocketTransport(Polled):
                 self._failed("get_buffer", error)
                 return False
             size = view.len
-            if size <= _LOCKED:
+            if size <= _READ_LOCKED:
                 count = recv(self._fd, view.buf, size, 0)
                 number = errno
             else:
@@ -330,7 +333,7 @@ cdef class SocketTransport(Polled):
         cdef int number
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         size = view.len
-        if view.len <= _LOCKED:
+        if view.len <= _SENT_LOCKED:
             sent = send(self._fd, view.buf, view.len, MSG_NOSIGNAL | flags)
             number = errno
         else:
@@ -407,7 +410,7 @@ cdef class SocketTransport(Polled):
             flags = MSG_NOSIGNAL
             if self._taken + count < len(self._queue) or self._state & (_CLOSING | _END_WRITING):
                 flags |= MSG_MORE
-            if wanted <= _LOCKED:
+            if wanted <= _SENT_LOCKED:
                 sent = sendmsg(self._fd, &message, flags)
                 number = errno
             else:
