@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -211,3 +212,31 @@ async def test_a_server_that_cannot_start_leaves_nothing(place: Any) -> None:
                 await server.start("127.0.0.1", first.getsockname()[1])
             assert server.addresses == []
             assert descriptors() == before
+
+
+async def test_reuse_port_where_there_is_no_such_thing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(socket, "SO_REUSEPORT", raising=False)
+    before = descriptors()
+    with pytest.raises(OSError, match="no such option"):
+        await sockets.bind("127.0.0.1", 0, reuse_port=True)
+    assert descriptors() == before
+
+
+async def test_an_address_that_no_interface_has_is_left_out() -> None:
+    # What a resolver says of a machine without IPv6, say: the others are bound all the same.
+    loop = asyncio.get_running_loop()
+    resolve = loop.getaddrinfo
+
+    async def two_addresses(*args: object, **keywords: object) -> list[object]:
+        stream = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+        return [(*stream, ("192.0.2.1", 0)), (*stream, ("127.0.0.1", 0))]
+
+    before = descriptors()
+    loop.getaddrinfo = two_addresses  # type: ignore[method-assign]
+    try:
+        (sock,) = await sockets.bind("elsewhere.test", 0, reuse_port=False)
+    finally:
+        loop.getaddrinfo = resolve  # type: ignore[method-assign]
+    with sock:
+        assert len(descriptors()) == len(before) + 1
+        assert sock.getsockname()[0] == "127.0.0.1"

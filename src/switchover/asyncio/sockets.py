@@ -66,6 +66,7 @@ async def bind(host: str | None, port: int, *, reuse_port: bool) -> list[socket.
                 failure = OSError(error.errno, f"cannot listen on {address}: {error.strerror}")
                 if error.errno != errno.EADDRNOTAVAIL:
                     raise failure from None
+                sock.close()
                 continue  # known to the resolver, and not to any interface: ::1 without IPv6
             sockets.append(sock)
         if not sockets:
@@ -80,6 +81,8 @@ def _prepare(sock: socket.socket, *, reuse_port: bool) -> None:
         # where the option lets two servers have one port).
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if reuse_port:
+        if not hasattr(socket, "SO_REUSEPORT"):
+            raise OSError(errno.ENOPROTOOPT, "reuse_port: this system has no such option")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     if sock.family == socket.AF_INET6:
         # IPv4 has a socket of its own.
