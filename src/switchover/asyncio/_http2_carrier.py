@@ -84,6 +84,7 @@ class Carrier(receiver.Receiver):
         "_machine",
         "_over",
         "_pumping",
+        "_push",
         "_sending",
         "_stall",
         "_transport",
@@ -109,12 +110,14 @@ class Carrier(receiver.Receiver):
         self._over = False
         self._unsent = 0
         self._fd = -1  # -1: through the transport
+        self._push: Callable[[], None] | None = None  # of a transport that gathers
         self._write_queued = True  # the transport may have something queued
 
     def attach(self, transport: asyncio.Transport) -> None:
         """Work on ``transport`` from now on."""
         self._transport = transport
         self._fd = plain_socket(transport)
+        self._push = getattr(transport, "push", None)
 
     # Octets in.
 
@@ -181,9 +184,14 @@ class Carrier(receiver.Receiver):
             return
         self._unsent += octets
         if self._pumping:
-            # Written when all events have been met, unless it is much.
+            # Written when all events have been met, unless it is much, or all that anybody is
+            # waiting for: then the peer can begin with it while we clear up.
             if self._unsent > _MUCH:
                 self.flush()
+            elif not self._machine._engine.streams:
+                self.flush()
+                if self._push is not None:
+                    self._push()
         elif self._transport is not None and (self._unsent > _MUCH or self._alone()):
             self.flush()
         elif not self._sending:
@@ -403,11 +411,7 @@ class ServerCarrier(Carrier):
             return False
         exchange.response_started = True
         exchange.response_status = response.status
-        if self._pumping and len(self._exchanges) + len(self._tunnels) == 1:
-            # Nothing else goes out with it: the client reads while we do the rest.
-            self.flush()
-        else:
-            self.send_soon(len(response.content))
+        self.send_soon(len(response.content))
         self.response_completed(exchange)
         return True
 

@@ -20,6 +20,7 @@ cdef class Carrier(receiver.Receiver):
     cdef public dict _tunnels
     cdef public bint _over
     cdef public object _buffer
+    cdef object _push
     cdef bint _pumping, _sending, _write_queued
     cdef Py_ssize_t _unsent
     cdef int _fd

@@ -285,6 +285,11 @@ cdef class SocketTransport(Polled):
         if self._queue is not None:
             self._send_if_due()
 
+    def push(self):
+        """Send what has been written now, and not only when the event is over."""
+        if (self._gathered is not None or self._queue is not None) and not self._state & _ENDED:
+            self._send_gathered()
+
     cdef bint _writable(self) except -1:
         if self._state & _END_WRITING:
             raise RuntimeError("Cannot call write() after write_eof()")
