@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,8 +14,6 @@ from switchover.asgi.upgrade import UpgradeChannel
 from switchover.asgi.websocket import WebSocketCycle
 from switchover.asgi.websocket_options import WebSocketOptions
 from switchover.asyncio.exchange import Exchange
-from switchover.errors import RemoteProtocolError
-from switchover.http.messages import Request, Response
 from switchover.upgrade.decisions import Answer, Select, decide
 from switchover.upgrade.registry import Acceptance, Registry, Upgrade
 from switchover.upgrade.tokens import UpgradeToken
@@ -36,13 +34,12 @@ class _Options:
 class ApplicationHandler:
     """Runs one ASGI application; an instance is a handler for a server."""
 
-    __slots__ = ("_app", "_create", "_options", "_prepare", "_registry")
+    __slots__ = ("_app", "_create", "_options", "_registry")
 
     def __init__(self, app: Application, options: _Options, websocket: WebSocketOptions) -> None:
         self._app = app
         self._options = options
         self._create = websocket.create
-        self._prepare: Callable[[Request], Acceptance | Response | None] = websocket.opening.prepare
         self._registry = Registry(
             [Upgrade(token=_WEBSOCKET, prepare=websocket.opening.prepare)],
         )
@@ -55,17 +52,6 @@ class ApplicationHandler:
         offer = exchange.offer
         if offer is not None and offer.find(_WEBSOCKET) is not None:
             request = exchange.request
-            # Of what decide() would look at this is left: there is one registration, without
-            # further conditions. It is asked where the answer is not plain.
-            if offer.extended or (request.method == "GET" and not request.has_content):
-                try:
-                    prepared = self._prepare(request)
-                except RemoteProtocolError:
-                    prepared = None
-                if isinstance(prepared, Acceptance):
-                    return self._run_websocket(exchange, prepared)
-                if prepared is not None:
-                    return exchange.send_response(prepared, end=True)
             secure = request.scheme == "https"
             decision = decide(request, self._registry, secure=secure, examined=offer)
             if isinstance(decision, Select):

@@ -188,6 +188,7 @@ class WebSocketCycle(Channel):
     # The application's end.
 
     def application_failed(self, error: Exception, scope: Scope) -> _Rest | None:
+        """Log ``error``, and answer 500 or close with 1011 in the application's place."""
         if caused_by_disconnect(error):
             logger.debug("the application stopped when the client left: %r", error)
         else:
@@ -201,6 +202,7 @@ class WebSocketCycle(Channel):
         return None
 
     def application_gave_up(self) -> _Rest | None:
+        """Answer 500 for an application that has returned without a word, and log it."""
         if self._state == CLOSED:
             return None
         logger.error("the application returned %s", _WHEN[self._state])

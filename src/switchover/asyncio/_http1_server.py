@@ -32,7 +32,6 @@ from switchover.http.messages import Request, Response
 from switchover.tunnel.connect import refused
 from switchover.upgrade.decisions import Answer, Ordinary, Select, decide, switching_response
 from switchover.upgrade.offers import NO_UPGRADE, Offer, examine, offered
-from switchover.upgrade.registry import server_order
 
 if TYPE_CHECKING:
     import asyncio
@@ -88,10 +87,10 @@ class HTTP1Driver(http1_carrier.HTTP1Carrier):
             # Nothing to decide here; what is offered is the application's to take.
             self._start_exchange(request, offer)
             return
-        # The policy that every server has does not look at the peer.
-        peer = self.facts if registry.policy is not server_order else None
         try:
-            decision = decide(request, registry, secure=self._secure, peer=peer, examined=examined)
+            decision = decide(
+                request, registry, secure=self._secure, peer=self.facts, examined=examined
+            )
         except LocalProtocolError as error:
             logger.error("%s: cannot be decided: %s", _told(request), error)
             self._answer(request, Response.text(500, "Internal Server Error\n"))

@@ -188,7 +188,7 @@ class Carrier(receiver.Receiver):
             # waiting for: then the peer can begin with it while we clear up.
             if self._unsent > _MUCH:
                 self.flush()
-            elif not self._machine._engine.streams:
+            elif not self._machine.open_streams:
                 self.flush()
                 if self._push is not None:
                     self._push()

@@ -23,7 +23,6 @@ cdef class Poller:
     cdef list _again  # those that wait to be told once more
     cdef list _ended  # whose connection_lost() is due
 
-    cdef bint nested(self)
     cdef register(self, Polled polled, uint32_t events)
     cdef watch(self, Polled polled, uint32_t events)
     cdef forget(self, Polled polled)

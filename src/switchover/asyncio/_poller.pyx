@@ -61,10 +61,6 @@ cdef class Poller:
         if self._fd >= 0:
             close_descriptor(self._fd)
 
-    cdef bint nested(self):
-        """Whether a loop runs inside another one's callback: contexts may be in use there."""
-        return self._depth > 1
-
     cdef register(self, Polled polled, uint32_t events):
         cdef epoll_event event
         event.events = events
@@ -129,15 +125,19 @@ cdef class Poller:
             self._settle()
 
     cdef _tell(self, Polled polled, uint32_t events):
-        if self._depth > 1 or polled._context is None:
-            polled._happened(events)
-            return
-        context = polled._context
-        PyContext_Enter(context)
+        """Tell ``polled`` of ``events``, or without any that it has ended, in its context."""
+        # In a loop that runs inside another one's callback the context may be in use.
+        context = polled._context if self._depth == 1 else None
+        if context is not None:
+            PyContext_Enter(context)
         try:
-            polled._happened(events)
+            if events != 0:
+                polled._happened(events)
+            else:
+                polled._tell_lost()
         finally:
-            PyContext_Exit(context)
+            if context is not None:
+                PyContext_Exit(context)
 
     cdef _settle(self):
         """Do what had to wait until no event is being handled."""
@@ -161,7 +161,7 @@ cdef class Poller:
                 while index < len(ended):
                     polled = ended[index]
                     index += 1
-                    polled._tell_lost()
+                    self._tell(polled, 0)
             finally:
                 if index < len(ended):  # somebody wants the program to end
                     self._ended = ended[index:] + self._ended

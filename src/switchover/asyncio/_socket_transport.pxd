@@ -48,7 +48,6 @@ cdef class SocketTransport(Polled):
     cdef _resume_writing(self)
     cdef _abort(self, error)
     cdef _lose(self, error)
-    cdef _run_lost(self, protocol, error)
     cdef _close_socket(self)
     cdef _failed(self, str what, error)
     cdef _report(self, str message, error)

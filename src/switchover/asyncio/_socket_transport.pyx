@@ -35,10 +35,6 @@ from asyncio.trsock import TransportSocket
 
 __all__ = ["SocketTransport"]
 
-cdef extern from "Python.h":
-    int PyContext_Enter(object context) except -1
-    int PyContext_Exit(object context) except -1
-
 cdef enum:
     _READS = 4  # of one connection before the others have their turn
     _SCRATCH = 65536  # for protocols that have no buffer of their own
@@ -554,24 +550,13 @@ cdef class SocketTransport(Polled):
     cdef _tell_lost(self):
         error, self._error = self._error, None
         try:
-            self._run_lost(self._protocol, error)
+            self._protocol.connection_lost(error)
         except BaseException as failure:
             self._report("protocol.connection_lost() failed", failure)
         finally:
             self._protocol = self._receiver = None
             self._poller.forget(self)
             self._close_socket()
-
-    cdef _run_lost(self, protocol, error):
-        if self._poller.nested():
-            protocol.connection_lost(error)
-            return
-        context = self._context
-        PyContext_Enter(context)
-        try:
-            protocol.connection_lost(error)
-        finally:
-            PyContext_Exit(context)
 
     cdef _close_socket(self):
         descriptor, self._fd = self._fd, -1

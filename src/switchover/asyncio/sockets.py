@@ -90,9 +90,11 @@ def _prepare(sock: socket.socket, *, reuse_port: bool) -> None:
 
 
 def bind_path(path: str) -> socket.socket:
-    """Return a Unix socket bound to ``path``; one that a dead server has left is replaced.
+    """Return a Unix socket bound to ``path``; a socket that stands there already is replaced.
 
-    Raises :class:`OSError` if it cannot be had.
+    It may be one that a dead server has left, or that of a live one, which then gets nothing
+    more: the event loops do the same. Anything else stays. Raises :class:`OSError` if the path
+    cannot be had.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with contextlib.ExitStack() as undo:
