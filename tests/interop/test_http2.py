@@ -79,14 +79,18 @@ def test_h2load(program: Program, demonstration: str, streams: int) -> None:
 
 
 def test_java_offers_h2c_with_every_request(program: Program, demonstration: str) -> None:
-    """Java 17 and later do so by default, content or not."""
+    """Java 17 and later do so by default, content or not.
+
+    Anew a hundred and fifty times: it loses octets, sometimes, when many come with the 101.
+    """
     if not Path(program("javac")).exists():
         pytest.skip("javac is not installed")
     told = run(program("java"), str(PEERS / "H2CClient.java"), f"http://{demonstration}")
-    assert told.split("\n")[:5] == [
+    assert told.splitlines() == [
         "HTTP_2 200 5",
         "HTTP_2 200 300000",
         *["HTTP_2 200 5"] * 3,
+        *["HTTP_2 200 60000"] * 150,
     ]
 
 

@@ -28,8 +28,9 @@ from switchover.http2.settings import LARGEST_WINDOW, Settings
 __all__ = ["ServerConnection"]
 
 #: Of the 65535 octets that a client must take behind the 101, these are kept back until it has
-#: begun to speak HTTP/2: curl before 8 fails if more than 32 KiB arrive together with the 101.
-_WITHHELD = 65535 - 16384
+#: begun to speak HTTP/2: curl before 8 fails if more than 32 KiB arrive together with the 101,
+#: and Java 17 loses what does not fit into 16 KiB with the 101 and the frames before it.
+_WITHHELD = 65535 - 8192
 
 _DRAIN = b"\0draining"[:8]
 
