@@ -1,4 +1,4 @@
-"""What an application awaits on a WebSocket is a coroutine in both builds, to all who use it."""
+"""What an application awaits is a coroutine in both builds, to all who use it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 import websockets
 from websockets.asyncio.client import connect as dial
 
-from switchover.asgi import channel, scopes
+from switchover.asgi import answer, channel, scopes
 from switchover.asyncio import wire
 from switchover.errors import LocalProtocolError
 
@@ -25,12 +25,16 @@ pytestmark = pytest.mark.anyio
 ACCEPT = {"type": "websocket.accept"}
 HELLO = {"type": "websocket.send", "text": "hello"}
 
+HEAD = {"type": "http.response.start", "status": 200, "headers": []}
+CONTENT = {"type": "http.response.body", "body": b"hello"}
+
 Script = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 async def test_the_build_is_known() -> None:
-    """The compiled channel is used with the compiled connection only."""
+    """The compiled channel is used with the compiled connection only, and with it the answer."""
     assert wire.COMPILED or not channel.COMPILED
+    assert answer.COMPILED is channel.COMPILED
     assert scopes.COMPILED is scopes.http_scope.__module__.endswith("_c")
 
 
@@ -223,3 +227,61 @@ async def test_what_tells_of_tasks_finds_the_application(serve: Any) -> None:
     if channel.COMPILED:
         assert "app_of_this_test" in told[0]
         assert "test_channel.py" in told[1]
+
+
+# The same for a request.
+
+
+async def fetch(serve: Any, connect: Any, app: Any) -> tuple[int, bytes]:
+    """Return status and content of what ``app`` answers."""
+    client = await connect(await serve(app))
+    client.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    head, content = await client.response()
+    return int(head[9:12]), content
+
+
+async def test_sending_an_answer_is_a_coroutine(serve: Any, connect: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        early = send(HEAD)
+        assert isinstance(early, collections.abc.Coroutine)
+        with pytest.raises(LocalProtocolError):
+            await send(CONTENT)  # nothing happens before it is awaited
+        await asyncio.create_task(early)
+        with pytest.raises(RuntimeError):
+            await early
+        with pytest.warns(RuntimeWarning, match="never awaited"):
+            send(CONTENT)
+        async with anyio.create_task_group() as group:
+            group.start_soon(send, CONTENT)
+
+    assert await fetch(serve, connect, app) == (200, b"hello")
+
+
+async def test_a_request_may_be_answered_by_any_awaitable(serve: Any, connect: Any) -> None:
+    async def script(scope: Any, receive: Any, send: Any) -> None:
+        await send(HEAD)
+        await asyncio.sleep(0)
+        await send(CONTENT)
+
+    assert await fetch(serve, connect, Application(script)) == (200, b"hello")
+
+
+@pytest.mark.parametrize("when", ["called", "begun", "waiting"])
+async def test_answering_may_fail_at_any_time(
+    serve: Any, connect: Any, caplog: Any, when: str
+) -> None:
+    async def script(scope: Any, receive: Any, send: Any) -> None:
+        if when == "waiting":
+            await send(HEAD)
+            await asyncio.sleep(0)
+        raise ValueError("the reason")
+
+    def app(scope: Any, receive: Any, send: Any) -> Awaitable[None]:
+        if when == "called":
+            raise ValueError("the reason")
+        return script(scope, receive, send)
+
+    with caplog.at_level(logging.ERROR):
+        status, _ = await fetch(serve, connect, app)
+    assert status == 500
+    assert "the reason" in caplog.text

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from switchover.asgi.types import Application, Message, Scope
+from switchover.asgi import _call as call
+from switchover.asgi.types import Message
 from switchover.errors import LocalProtocolError
 
 if TYPE_CHECKING:
@@ -28,10 +29,8 @@ DENYING = 1
 OPEN = 2
 CLOSED = 3
 
-_Rest = Coroutine[Any, Any, None]
 
-
-class Channel:
+class Channel(call.ApplicationCall):
     """``receive`` and ``send`` of an application, on one connection.
 
     ``acceptance`` is the valid answer to the opening handshake, as yet without subprotocol;
@@ -54,31 +53,16 @@ class Channel:
         self._denial: Any = None  # websocket.http.response.start, until it is sent
         self._ws: Any = None
 
-    async def run(self, app: Application, scope: Scope) -> None:
-        """Call the application, and end the connection in its place if it does not."""
-        try:
-            await app(scope, self.receive, self.send)
-        except Exception as error:  # noqa: BLE001  # logged there, and answered for
-            rest = self.application_failed(error, scope)
-        else:
-            rest = self.returned()
-        if rest is not None:
-            await rest
-
     # What a derived class decides. What it returns, if anything, is awaited.
 
-    def application_failed(self, error: Exception, scope: Scope) -> _Rest | None:
-        """End the connection: the application has raised ``error``."""
-        raise NotImplementedError
-
-    def application_gave_up(self) -> _Rest | None:
+    def application_gave_up(self) -> call.Rest | None:
         """End the exchange: the application has returned, and has not accepted."""
         raise NotImplementedError
 
-    def _begin_other(self, kind: str, message: Message) -> _Rest | None:
+    def _begin_other(self, kind: str, message: Message) -> call.Rest | None:
         raise NotImplementedError
 
-    def _send_patiently(self, data: str | bytes) -> _Rest:
+    def _send_patiently(self, data: str | bytes) -> call.Rest:
         raise NotImplementedError
 
     def _receive_before(self) -> Coroutine[Any, Any, Message]:
@@ -87,7 +71,7 @@ class Channel:
     def _chosen(self, acceptance: Acceptance, message: Message) -> Acceptance:
         raise NotImplementedError
 
-    def returned(self) -> _Rest | None:
+    def returned(self) -> call.Rest | None:
         """End the connection, if that has not been done: the application has returned."""
         ws = self._ws
         if ws is None:
@@ -139,19 +123,8 @@ class Channel:
             "reason": machine.close_reason,
         }
 
-    async def send(self, message: Message) -> None:
-        """Take a message from the application.
-
-        Raises:
-            LocalProtocolError: the message is not legal now; nothing was written.
-            Disconnected: the connection has ended (an ``OSError``, as ASGI 2.4 asks).
-        """
-        rest = self.begin_send(message)
-        if rest is not None:
-            await rest
-
-    def begin_send(self, message: Message) -> _Rest | None:
-        """Do what ``message`` says, as far as that does not wait; return what is left to await."""
+    def begin_send(self, message: Message) -> call.Rest | None:
+        """See :class:`~switchover.asgi._call.ApplicationCall`."""
         kind = message["type"]
         if self._state == OPEN and kind == "websocket.send":
             data = message.get("bytes")
@@ -169,7 +142,7 @@ class Channel:
 
     # The opening handshake.
 
-    def _begin_accept(self, message: Message) -> _Rest | None:
+    def _begin_accept(self, message: Message) -> call.Rest | None:
         exchange = self._exchange
         acceptance = self._acceptance
         if message.get("headers") or message.get("subprotocol") is not None:

@@ -2,11 +2,13 @@
 
 import cython
 
+cimport switchover.asgi._call_c as call
+
 from switchover.asyncio._wire_c cimport Wire as CompiledWire
 
 cdef int CONNECTING, DENYING, OPEN, CLOSED
 
-cdef class Channel:
+cdef class Channel(call.ApplicationCall):
     cdef public object _exchange, _acceptance, _denial
     cdef object _create
     cdef public CompiledWire _ws
@@ -18,6 +20,5 @@ cdef class Channel:
     cpdef connected(self)
     cpdef received(self, data)
     cpdef ended(self)
-    cpdef begin_send(self, message)
     cdef _begin_accept(self, message)
     cdef _switched(self, ws)

@@ -15,7 +15,7 @@ if TYPE_CHECKING or not _WIRE_COMPILED:
     from switchover.asgi._channel import Channel
 else:
     try:
-        from switchover.asgi._channel_awaitables import Channel
+        from switchover.asgi._awaitables import Channel
     except ImportError:
         from switchover.asgi._channel import Channel
 

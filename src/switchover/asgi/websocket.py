@@ -13,12 +13,12 @@ awaited in its own task, directly on the :class:`~switchover.asyncio.websocket.W
 from __future__ import annotations
 
 import logging
-from collections.abc import Coroutine
 from dataclasses import replace
-from typing import Any
 
+from switchover.asgi._call import Rest
+from switchover.asgi.answer import response_fields
 from switchover.asgi.channel import CLOSED, CONNECTING, DENYING, OPEN, Channel
-from switchover.asgi.http import caused_by_disconnect, illegal_message, response_fields
+from switchover.asgi.http import caused_by_disconnect, illegal_message
 from switchover.asgi.types import Message, Scope
 from switchover.errors import ConnectionClosed, Disconnected, LocalProtocolError
 from switchover.http.fields import Fields
@@ -51,8 +51,6 @@ _LEGAL: dict[int, tuple[str, ...]] = {
     CLOSED: (),
 }
 
-_Rest = Coroutine[Any, Any, None]
-
 # What the opening handshake itself puts into the 101.
 _NOT_FROM_THE_APPLICATION = (
     b"connection",
@@ -82,7 +80,7 @@ class WebSocketCycle(Channel):
         except ConnectionClosed as error:
             raise self._gone() from error
 
-    def _begin_other(self, kind: str, message: Message) -> _Rest | None:
+    def _begin_other(self, kind: str, message: Message) -> Rest | None:
         state = self._state
         if kind not in _LEGAL[state]:
             if state == CLOSED and kind in (_SEND, _CLOSE):
@@ -97,7 +95,7 @@ class WebSocketCycle(Channel):
         if state == CONNECTING:
             return self._forbid(message)
         self._state = CLOSED
-        closing: _Rest = self._ws.close(message.get("code", 1000), message.get("reason") or "")
+        closing: Rest = self._ws.close(message.get("code", 1000), message.get("reason") or "")
         return closing
 
     def _gone(self) -> Disconnected:
@@ -187,7 +185,7 @@ class WebSocketCycle(Channel):
 
     # The application's end.
 
-    def application_failed(self, error: Exception, scope: Scope) -> _Rest | None:
+    def application_failed(self, error: Exception, scope: Scope) -> Rest | None:
         """Log ``error``, and answer 500 or close with 1011 in the application's place."""
         if caused_by_disconnect(error):
             logger.debug("the application stopped when the client left: %r", error)
@@ -201,7 +199,7 @@ class WebSocketCycle(Channel):
         self._ws.close_nowait(1011, "the application failed")
         return None
 
-    def application_gave_up(self) -> _Rest | None:
+    def application_gave_up(self) -> Rest | None:
         """Answer 500 for an application that has returned without a word, and log it."""
         if self._state == CLOSED:
             return None

@@ -310,6 +310,11 @@ class ExchangeState:
         self._waiter: asyncio.Future[None] | None = None
         self._window_waiter: asyncio.Future[None] | None = None
 
+    def try_answer(self, response: Response) -> bool:
+        """See :class:`~switchover.asyncio.exchange.Exchange`."""
+        exchange: Any = self  # what derives from this
+        return self._driver.answer_again(exchange, response)
+
 
 class ServerCarrier(Carrier):
     """Carries a server's connection, and does for each request what is done for all."""

@@ -127,6 +127,13 @@ class Exchange(abc.ABC):
         With ``end`` the response is complete.
         """
 
+    def try_answer(self, response: Response) -> bool:
+        """Send ``response`` whole, if that can be done at once; return whether it was.
+
+        If not, nothing was sent, and :meth:`send_response` says why or does it.
+        """
+        return False
+
     @abc.abstractmethod
     async def send_content(self, data: bytes) -> None:
         """Send a piece of content; waits while the peer does not read."""

@@ -112,7 +112,7 @@ class HTTP2Exchange(ExchangeState, Exchange):
         self._driver.send_soon()
 
     async def send_response(self, response: Response, *, end: bool = False) -> None:
-        if end and self._driver.answer_again(self, response):
+        if end and self.try_answer(response):
             return
         if self._left or self.response_started or self.response_complete:
             self._check_open()

@@ -1,10 +1,12 @@
-"""What an application awaits on its WebSocket, in the compiled build: coroutines without a frame.
+"""What an application awaits, in the compiled build: coroutines without a frame.
 
 And what its task runs is one of them too, so that the only frame of an idle connection is the
 application's own.
 """
 from types import CoroutineType
 
+from switchover.asgi._answer_c cimport Answer as PlainAnswer
+from switchover.asgi._call_c cimport ApplicationCall
 from switchover.asgi._channel_c cimport Channel as PlainChannel
 from switchover.asyncio._awaitables cimport Frameless, Receiving, make_sendable, resume
 
@@ -55,7 +57,7 @@ cdef class Sending(Frameless):
 
     cdef object _begin(self):
         message, self._with = self._with, None
-        rest = (<PlainChannel> self._owner).begin_send(message)
+        rest = (<ApplicationCall> self._owner).begin_send(message)
         if rest is None:
             self._over = True
             return None
@@ -67,7 +69,7 @@ make_sendable(Sending)
 
 
 cdef class Running(Frameless):
-    """The application at work on one connection, and what follows it."""
+    """The application at work, and what follows it."""
 
     cdef object _scope  # None when the application is through
 
@@ -75,10 +77,10 @@ cdef class Running(Frameless):
         return "an application"
 
     cdef object _begin(self):
-        cdef PlainChannel channel = <PlainChannel> self._owner
+        cdef ApplicationCall call = <ApplicationCall> self._owner
         app, self._with = self._with, None
         try:
-            self._rest = _coroutine(app(self._scope, channel.receive, channel.send))
+            self._rest = _coroutine(app(self._scope, call.receive, call.send))
         except Exception as error:
             return self._failed(error)
         return self._go_on()
@@ -106,11 +108,11 @@ cdef class Running(Frameless):
 
     cdef object _failed(self, error):
         scope, self._scope = self._scope, None
-        return self._afterwards((<PlainChannel> self._owner).application_failed(error, scope))
+        return self._afterwards((<ApplicationCall> self._owner).application_failed(error, scope))
 
     cdef object _returned(self):
         self._scope = None
-        return self._afterwards((<PlainChannel> self._owner).returned())
+        return self._afterwards((<ApplicationCall> self._owner).returned())
 
     cdef object _afterwards(self, rest):
         self._rest = rest
@@ -139,7 +141,7 @@ cdef class Running(Frameless):
     @property
     def __qualname__(self):
         """The application's name."""
-        return getattr(self._rest, "__qualname__", "Channel.run")
+        return getattr(self._rest, "__qualname__", "ApplicationCall.run")
 
 
 make_sendable(Running)
@@ -153,17 +155,27 @@ cdef object _coroutine(awaitable):
 async def _awaited(awaitable):
     await awaitable
 
+cdef object sending(ApplicationCall call, message):
+    cdef Sending awaitable = Sending.__new__(Sending)
+    awaitable._owner = call
+    awaitable._with = message
+    return awaitable
+
+
+cdef object running(ApplicationCall call, app, scope):
+    cdef Running awaitable = Running.__new__(Running)
+    awaitable._owner = call
+    awaitable._with = app
+    awaitable._scope = scope
+    return awaitable
+
 
 cdef class Channel(PlainChannel):
     """A :class:`~switchover.asgi._channel.Channel` whose coroutines are these."""
 
     def run(self, app, scope):
-        """Call the application, and end the connection in its place if it does not."""
-        cdef Running awaitable = Running.__new__(Running)
-        awaitable._owner = self
-        awaitable._with = app
-        awaitable._scope = scope
-        return awaitable
+        """See :class:`~switchover.asgi._call.ApplicationCall`."""
+        return running(self, app, scope)
 
     def receive(self):
         """Return ``websocket.connect``, messages, and at last ``websocket.disconnect``."""
@@ -178,13 +190,17 @@ cdef class Channel(PlainChannel):
         return awaitable
 
     def send(self, message):
-        """Take a message from the application.
+        """See :class:`~switchover.asgi._call.ApplicationCall`."""
+        return sending(self, message)
 
-        Raises:
-            LocalProtocolError: the message is not legal now; nothing was written.
-            Disconnected: the connection has ended (an ``OSError``, as ASGI 2.4 asks).
-        """
-        cdef Sending awaitable = Sending.__new__(Sending)
-        awaitable._owner = self
-        awaitable._with = message
-        return awaitable
+
+cdef class Answer(PlainAnswer):
+    """An :class:`~switchover.asgi._answer.Answer` whose coroutines are these."""
+
+    def run(self, app, scope):
+        """See :class:`~switchover.asgi._call.ApplicationCall`."""
+        return running(self, app, scope)
+
+    def send(self, message):
+        """See :class:`~switchover.asgi._call.ApplicationCall`."""
+        return sending(self, message)
