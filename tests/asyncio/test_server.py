@@ -241,6 +241,36 @@ async def test_an_applications_own_switch_is_reported_once(raw: Any) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("error", "level"),
+    [(ValueError("the reason"), logging.ERROR), (Disconnected("gone"), logging.DEBUG)],
+)
+async def test_a_failure_after_the_exchange_is_logged(
+    raw: Any, caplog: pytest.LogCaptureFixture, error: Exception, level: int
+) -> None:
+    """A handler that has released its exchange, and runs on, still fails in the server's log."""
+
+    async def application(exchange: Exchange) -> None:
+        lost = exchange.server.dismiss
+        tunnel = Tunnel("p/1", exchange.request, None, facts=exchange.facts, on_lost=lost)
+        await exchange.switch("p/1", Fields(), tunnel)
+        exchange.release()
+        await tunnel.close()
+        raise error
+
+    with caplog.at_level(logging.DEBUG, "switchover.server"):
+        async with Server(application) as server:
+            server.handler_takes_offers = True
+            await server.start()
+            async with raw(server) as connection:
+                await connection.send(GET[:-2] + OFFER + b"\r\n")
+                await connection.expect(SWITCHED)
+                assert await connection.rest() == b""
+    (record,) = [r for r in caplog.records if "after" in r.message and "over" in r.message]
+    assert record.levelno == level
+    assert (record.exc_info is not None) is (level == logging.ERROR)
+
+
 async def test_a_refusing_handler_is_reported_once(application: Application, raw: Any) -> None:
     """What ``accept`` answers instead of a tunnel is a decline, and said to be one."""
     seen: list[Report] = []

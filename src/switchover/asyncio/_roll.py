@@ -8,15 +8,19 @@ this file is compiled as ``_roll_c``, with the C types of ``_roll_c.pxd``. Choos
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from switchover.errors import Disconnected
 from switchover.http.messages import Response
 
 if TYPE_CHECKING:
     from switchover.asyncio.settings import ServerSettings
 
 __all__ = ["Roll"]
+
+logger = logging.getLogger("switchover.server")
 
 
 class Roll:
@@ -30,6 +34,8 @@ class Roll:
         self._tasks: set[asyncio.Task[Any]] = set()
         #: Do not wait for a task any longer: it is done, or has nothing to do now.
         self.let_go: Callable[[asyncio.Task[Any]], None] = self._let_go  # one object for all
+        #: The same at the end of a handler whose exchange has been released.
+        self.released_done: Callable[[asyncio.Task[Any]], None] = self._released_done
         self._closing = asyncio.Event()
         self._refusing = False  # the same, for each new connection to look at
         self._empty: asyncio.Event | None = None  # of who waits for the end of all
@@ -105,6 +111,14 @@ class Roll:
     def _let_go(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         self._check_empty()
+
+    def _released_done(self, task: asyncio.Task[Any]) -> None:
+        self._let_go(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Disconnected):
+            logger.debug("the client left after the exchange was over")
+        elif error is not None:
+            logger.error("the application failed after its exchange was over", exc_info=error)
 
     def _check_empty(self) -> None:
         if self._empty is not None and not self.connections and not self._tasks:

@@ -2,7 +2,7 @@
 
 
 cdef class Roll:
-    cdef public object settings, let_go
+    cdef public object settings, let_go, released_done
     cdef public dict connections
     cdef dict _per_peer
     cdef public set _tasks

@@ -223,7 +223,7 @@ class HTTP1Exchange(Exchange):
             if task is not None and not task.done():
                 # Nothing is left to be done for it; so it need not keep us, nor the driver.
                 task.remove_done_callback(self._handled)
-                task.add_done_callback(self._driver.server.let_go)
+                task.add_done_callback(self._driver.server.released_done)
 
     def abort(self) -> None:
         self.response_complete = True
