@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import grp
 import os
 import pwd
@@ -10,9 +9,7 @@ import shutil
 import socket
 import ssl
 import struct
-import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -54,7 +51,7 @@ TempDir {run}/spool/tmp
 CacheDir {run}/cache
 StateDir {run}/state
 AccessLog {run}/access_log
-ErrorLog {run}/error_log
+ErrorLog stderr
 PageLog {run}/page_log
 User {user}
 Group {group}
@@ -80,13 +77,6 @@ ErrorPolicy retry-job
 """
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def _configure(run: Path, port: int, certificate: Path) -> None:
     for folder in ("root/ppd", "ssl", "spool/tmp", "cache", "state/certs"):
         (run / folder).mkdir(parents=True)
@@ -106,35 +96,22 @@ def _configure(run: Path, port: int, certificate: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def cupsd(program: Callable[[str], str], certificate: Path) -> Iterator[int]:
+def cupsd(
+    program: Callable[[str], str],
+    daemon: Callable[[Callable[[int], list[str]]], int],
+    certificate: Path,
+) -> Iterator[int]:
     """The port of a real cupsd with a printer on it, in a tree of its own."""
     executable = program("cupsd")
-    port = _free_port()
     with tempfile.TemporaryDirectory(prefix="cupsd-") as name:
-        run = Path(name)
-        _configure(run, port, certificate)
-        command = [executable, "-f", "-c", f"{run}/cupsd.conf", "-s", f"{run}/cups-files.conf"]
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        until = time.monotonic() + 20
-        while True:
-            with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            if process.poll() is not None or time.monotonic() > until:
-                log = run / "error_log"
-                process.kill()
-                process.wait()
-                pytest.fail(f"cupsd did not start: {log.read_text() if log.exists() else ''}")
-            time.sleep(0.05)
-        yield port
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        Path(name).chmod(0o755)  # its helpers run as somebody else
+
+        def command(port: int) -> list[str]:
+            run = Path(name, str(port))
+            _configure(run, port, certificate)
+            return [executable, "-f", "-c", f"{run}/cupsd.conf", "-s", f"{run}/cups-files.conf"]
+
+        yield daemon(command)
 
 
 def _ipp_request(operation: int) -> bytes:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import string
 import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.interop]
 
 PEERS = Path(__file__).parent / "peers"
 Program = Callable[[str], str]
+Daemon = Callable[[Callable[[int], list[str]]], int]
 
 
 def run(*command: str, given: bytes | None = None) -> str:
@@ -121,44 +119,6 @@ def test_node_opens_a_websocket_over_http2(
 # Servers.
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def accepts(port: int, process: subprocess.Popen[bytes]) -> bool:
-    until = time.monotonic() + 15
-    while process.poll() is None and time.monotonic() < until:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return True
-    return False
-
-
-@contextmanager
-def serving(make: Callable[[int], list[str]]) -> Iterator[int]:
-    """A server that cannot be told to take any port: one is picked, and another if it is taken."""
-    for _ in range(3):
-        port = free_port()
-        process = subprocess.Popen(
-            make(port), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        try:
-            if accepts(port, process):
-                yield port
-                return
-        finally:
-            process.terminate()
-            process.wait(10)
-    pytest.fail("the server did not start")
-
-
 @pytest.fixture
 def documents(tmp_path: Path) -> Path:
     """A folder with one document."""
@@ -174,15 +134,15 @@ async def _many(client: switchover.Client, url: str) -> None:
         assert (answer.status, answer.http_version, len(answer.content)) == (200, "2", 10_000)
 
 
-async def test_our_client_and_nghttpd(program: Program, documents: Path) -> None:
+async def test_our_client_and_nghttpd(program: Program, daemon: Daemon, documents: Path) -> None:
     """H2C-18: prior knowledge."""
     executable = program("nghttpd")
-    with serving(lambda port: [executable, "--no-tls", "-d", str(documents), str(port)]) as port:
-        async with switchover.Client(http2=switchover.HTTP2.PRIOR_KNOWLEDGE) as client:
-            await _many(client, f"http://127.0.0.1:{port}/index.html")
+    port = daemon(lambda port: [executable, "--no-tls", "-d", str(documents), str(port)])
+    async with switchover.Client(http2=switchover.HTTP2.PRIOR_KNOWLEDGE) as client:
+        await _many(client, f"http://127.0.0.1:{port}/index.html")
 
 
-async def test_our_client_and_nghttpx(program: Program, demonstration: str) -> None:
+async def test_our_client_and_nghttpx(program: Program, daemon: Daemon, demonstration: str) -> None:
     """H2C-02, H2C-13: h2c to a proxy that has HTTP/1.1 behind it, with content."""
     executable = program("nghttpx")
     backend = demonstration.replace(":", ",")
@@ -193,18 +153,18 @@ async def test_our_client_and_nghttpx(program: Program, demonstration: str) -> N
             "--workers=1", "--conf=/dev/null",
         ]  # fmt: skip
 
-    with serving(command) as port:
-        async with switchover.Client() as client:
-            answer = await client.post(
-                f"http://127.0.0.1:{port}/body", b"through nghttpx", offer=["h2c"]
-            )
-            assert (answer.protocol, answer.http_version) == ("h2c", "2")
-            assert answer.content == b"through nghttpx"
-            again = await client.get(f"http://127.0.0.1:{port}/plain")
-            assert (again.http_version, again.content) == ("2", b"plain")
+    port = daemon(command)
+    async with switchover.Client() as client:
+        answer = await client.post(
+            f"http://127.0.0.1:{port}/body", b"through nghttpx", offer=["h2c"]
+        )
+        assert (answer.protocol, answer.http_version) == ("h2c", "2")
+        assert answer.content == b"through nghttpx"
+        again = await client.get(f"http://127.0.0.1:{port}/plain")
+        assert (again.http_version, again.content) == ("2", b"plain")
 
 
-async def test_our_client_and_apache(program: Program, documents: Path) -> None:
+async def test_our_client_and_apache(program: Program, daemon: Daemon, documents: Path) -> None:
     """H2C-13: its GOAWAY behind the first response is no error; content is declined.
 
     More than a window of content behind its 101 it cannot send: it closes in mid-stream, on
@@ -219,18 +179,18 @@ async def test_our_client_and_apache(program: Program, documents: Path) -> None:
         configuration.write_text(text.substitute(run=folder, port=port))
         return [executable, "-f", str(configuration), "-DFOREGROUND"]
 
-    with serving(command) as port:
-        url = f"http://127.0.0.1:{port}/index.html"
-        async with switchover.Client() as client:
-            for _ in range(3):
-                answer = await client.get(url, offer=["h2c"])
-                assert (answer.status, answer.http_version) == (200, "2")
-                assert len(answer.content) == 10_000
-        async with switchover.Client() as client:
-            answer = await client.post(url, b"content", offer=["h2c"])
-            assert answer.http_version == "1.1"
-        async with switchover.Client(http2=switchover.HTTP2.PRIOR_KNOWLEDGE) as client:
-            await _many(client, url)
+    port = daemon(command)
+    url = f"http://127.0.0.1:{port}/index.html"
+    async with switchover.Client() as client:
+        for _ in range(3):
+            answer = await client.get(url, offer=["h2c"])
+            assert (answer.status, answer.http_version) == (200, "2")
+            assert len(answer.content) == 10_000
+    async with switchover.Client() as client:
+        answer = await client.post(url, b"content", offer=["h2c"])
+        assert answer.http_version == "1.1"
+    async with switchover.Client(http2=switchover.HTTP2.PRIOR_KNOWLEDGE) as client:
+        await _many(client, url)
 
 
 async def test_our_client_and_hypercorn(python_peer: Callable[..., str]) -> None:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import socket
 import string
-import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,58 +22,27 @@ PROXIES = {
 }
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def accepts(port: int, process: subprocess.Popen[bytes]) -> bool:
-    until = time.monotonic() + 15
-    while process.poll() is None and time.monotonic() < until:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return True
-    return False
-
-
 @pytest.fixture(scope="module", params=PROXIES)
 def proxy(
     request: pytest.FixtureRequest,
     program: Callable[[str], str],
+    daemon: Callable[[Callable[[int], list[str]]], int],
     demonstration: str,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[str]:
+) -> str:
     """``HOST:PORT`` of a proxy in front of the demonstration server."""
     executable = program(request.param)
     template, options = PROXIES[request.param]
-    # A port cannot be left to the kernel here: one is picked, and another if somebody took it.
-    for _ in range(3):
-        port, run = free_port(), tmp_path_factory.mktemp(request.param)
-        text = string.Template((PEERS / template).read_text())
+    text = string.Template((PEERS / template).read_text())
+
+    def command(port: int) -> list[str]:
+        run = tmp_path_factory.mktemp(request.param)
         (run / template).write_text(
             text.substitute(run=run, port=port, backend=demonstration), encoding="utf-8"
         )
-        command = [executable, *(option.format(run=run) for option in options)]
-        with (run / "log").open("wb") as log:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        if accepts(port, process):
-            break
-        process.kill()
-        process.wait()
-    else:
-        pytest.fail(f"{request.param} did not start: {(run / 'log').read_text()}")
-    yield f"127.0.0.1:{port}"
-    process.terminate()
-    try:
-        process.wait(5)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        return [executable, *(option.format(run=run) for option in options)]
+
+    return f"127.0.0.1:{daemon(command)}"
 
 
 @pytest.mark.parametrize("extensions", [None, ()], ids=["deflate", "plain"])

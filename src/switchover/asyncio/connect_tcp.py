@@ -6,21 +6,22 @@ types are provisional, and both ends have to follow the same version of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any
 
 from switchover.asyncio.connect_handler import Authenticate, dial
 from switchover.asyncio.connect_tcp_transport import ConnectTcpTransport
-from switchover.asyncio.dialing import Route, limit_time
+from switchover.asyncio.dialing import Route
 from switchover.asyncio.exchange import Exchange
 from switchover.asyncio.http2_client import HTTP2ClientProtocol
 from switchover.asyncio.relay import Relay
 from switchover.asyncio.templated_client import (
     Asked,
     FieldLines,
+    Opening,
+    ProxyConnection,
     ask,
     facts_of,
-    open_proxy,
     proxy_template,
 )
 from switchover.asyncio.templated_server import Admission, TemplatedSuccessor
@@ -126,7 +127,7 @@ class _Way:
 # The client.
 
 
-class tcp_tunnel:  # used like a function, as ``open`` is
+class tcp_tunnel(Opening[Tunnel]):  # used like a function, as ``open`` is
     """Open a TCP tunnel to ``host`` and ``port`` through the proxy of ``template``.
 
     Unlike CONNECT this needs a proxy that follows the draft; it gives a :class:`Tunnel` that
@@ -150,50 +151,26 @@ class tcp_tunnel:  # used like a function, as ``open`` is
         timeout: float | None = 10.0,
         limits: Limits | None = None,
     ) -> None:
-        self._asked = Asked(CONNECT_TCP, proxy_template(template, WELL_KNOWN), host, port, fields)
-        self._asked.request()  # what cannot be asked for is said here
-        self._route = route or Route()
-        self._http2 = http2
-        self._timeout = timeout
-        self._limits = limits
-        self._tunnel: Tunnel | None = None
+        asked = Asked(CONNECT_TCP, proxy_template(template, WELL_KNOWN), host, port, fields)
+        super().__init__(asked, route=route, http2=http2, timeout=timeout, limits=limits)
 
-    def __await__(self) -> Generator[Any, None, Tunnel]:
-        return self._open().__await__()
-
-    async def __aenter__(self) -> Tunnel:
-        self._tunnel = await self._open()
-        return self._tunnel
-
-    async def __aexit__(self, exc_type: object, exc: object, traceback: object) -> None:
-        assert self._tunnel is not None
-        await self._tunnel.__aexit__(exc_type, exc, traceback)
-
-    async def _open(self) -> Tunnel:
+    async def _ask(self, driver: ProxyConnection) -> Tunnel:
         made: list[Tunnel] = []
-        async with limit_time("opening the tunnel", self._timeout):
-            driver = await open_proxy(
-                self._asked.url, self._route, http2=self._http2, limits=self._limits
+
+        def make(event: Switched) -> ConnectTcpTransport:
+            tunnel = Tunnel(
+                CONNECT_TCP,
+                event.request,
+                event.response,
+                facts=facts_of(driver, CONNECT_TCP),
+                on_lost=ended,
             )
+            made.append(tunnel)
+            return ConnectTcpTransport(tunnel)
 
-            def make(event: Switched) -> ConnectTcpTransport:
-                tunnel = Tunnel(
-                    CONNECT_TCP,
-                    event.request,
-                    event.response,
-                    facts=facts_of(driver, CONNECT_TCP),
-                    on_lost=ended,
-                )
-                made.append(tunnel)
-                return ConnectTcpTransport(tunnel)
+        def ended(_: Tunnel) -> None:
+            if isinstance(driver, HTTP2ClientProtocol):
+                driver.shutdown()
 
-            def ended(_: Tunnel) -> None:
-                if isinstance(driver, HTTP2ClientProtocol):
-                    driver.shutdown()  # it was opened for this one tunnel
-
-            try:
-                await ask(driver, self._asked, make)
-            except BaseException:
-                driver.abort()
-                raise
+        await ask(driver, self._asked, make)
         return made[0]

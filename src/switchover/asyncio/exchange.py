@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from switchover.asyncio.tls import describe_tls
+from switchover.errors import Disconnected, LocalProtocolError
 from switchover.http.fields import Fields
 from switchover.http.messages import Request, Response
 from switchover.upgrade.offers import Offer
@@ -19,7 +20,7 @@ from switchover.upgrade.offers import Offer
 if TYPE_CHECKING:
     from switchover.asyncio.server import Server
 
-__all__ = ["Exchange", "Handler", "PeerFacts"]
+__all__ = ["Exchange", "Handler", "PeerFacts", "WaitingExchange"]
 
 
 class PeerFacts:
@@ -171,6 +172,46 @@ class Exchange(abc.ABC):
     @abc.abstractmethod
     def abort(self) -> None:
         """End the exchange abruptly: the answer cannot be completed."""
+
+
+class WaitingExchange(Exchange):
+    """What exchanges of both versions do alike: they refuse what does not fit, and wait."""
+
+    __slots__ = ()
+
+    _left: bool
+    _waiter: asyncio.Future[None] | None
+
+    @property
+    def left(self) -> bool:
+        """The peer has left; nobody waits for an answer."""
+        return self._left
+
+    def _check_open(self) -> None:
+        if self._left:
+            raise Disconnected("the client has left")
+        if self.response_complete:
+            raise LocalProtocolError("the response is complete", rule="RFC 9110 §15")
+
+    def _check_unanswered(self) -> None:
+        self._check_open()
+        if self.response_started:
+            raise LocalProtocolError("the response has been started already", rule="RFC 9110 §15")
+
+    async def wait_disconnected(self) -> None:
+        while not (self._left or self.response_complete):
+            await self._wait()
+
+    async def _wait(self) -> None:
+        if self._waiter is None or self._waiter.done():
+            self._waiter = asyncio.get_running_loop().create_future()
+        # Two may wait (for content, and for the peer to leave): neither may cancel the other.
+        await asyncio.shield(self._waiter)
+
+    def wake(self) -> None:
+        """Let whoever waits look again."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
 #: An application: it answers one exchange.

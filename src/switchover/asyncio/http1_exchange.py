@@ -6,8 +6,8 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from switchover.asyncio.exchange import Exchange, Handler, PeerFacts
-from switchover.errors import Disconnected, LocalProtocolError
+from switchover.asyncio.exchange import Handler, PeerFacts, WaitingExchange
+from switchover.errors import Disconnected
 from switchover.http.fields import Fields
 from switchover.http.messages import Request, Response
 from switchover.upgrade.offers import Offer
@@ -27,7 +27,7 @@ __all__ = ["HTTP1Exchange"]
 _NO_FIELDS = Fields()
 
 
-class HTTP1Exchange(Exchange):
+class HTTP1Exchange(WaitingExchange):
     """One request and its answer on an HTTP/1.1 connection."""
 
     __slots__ = (
@@ -86,15 +86,6 @@ class HTTP1Exchange(Exchange):
             return b""
         raise Disconnected("the client left before its request was complete")
 
-    async def wait_disconnected(self) -> None:
-        while not (self._left or self.response_complete):
-            await self._wait()
-
-    @property
-    def left(self) -> bool:
-        """The peer has left; nobody waits for an answer."""
-        return self._left
-
     @property
     def has_content(self) -> bool:
         """Content has arrived that the application has not taken yet."""
@@ -113,18 +104,18 @@ class HTTP1Exchange(Exchange):
             self._content = deque()
         self._content.append(data)
         self._content_octets += len(data)
-        self._wake()
+        self.wake()
 
     def content_ended(self, trailers: Fields) -> None:
         """The request is complete."""
         self._content_complete = True
         self.trailers = trailers
-        self._wake()
+        self.wake()
 
     def peer_left(self) -> None:
         """The connection is lost, or of no more use."""
         self._left = True
-        self._wake()
+        self.wake()
 
     # The response.
 
@@ -232,28 +223,7 @@ class HTTP1Exchange(Exchange):
     async def _sent(self, *, end: bool = False) -> None:
         if end:
             self._driver.response_completed(self)
-            self._wake()
+            self.wake()
         self._driver.sent()
         if self._driver.blocked():
             await self._driver.unblocked()
-
-    def _check_open(self) -> None:
-        if self._left:
-            raise Disconnected("the client has left")
-        if self.response_complete:
-            raise LocalProtocolError("the response is complete", rule="RFC 9110 §15")
-
-    def _check_unanswered(self) -> None:
-        self._check_open()
-        if self.response_started:
-            raise LocalProtocolError("the response has been started already", rule="RFC 9110 §15")
-
-    async def _wait(self) -> None:
-        if self._waiter is None or self._waiter.done():
-            self._waiter = asyncio.get_running_loop().create_future()
-        # Two may wait (for content, and for the peer to leave): neither may cancel the other.
-        await asyncio.shield(self._waiter)
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)

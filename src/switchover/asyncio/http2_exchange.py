@@ -7,9 +7,9 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from switchover.asyncio.deadlines import Deadlines
-from switchover.asyncio.exchange import Exchange, PeerFacts
+from switchover.asyncio.exchange import PeerFacts, WaitingExchange
 from switchover.asyncio.http2_carrier import ExchangeState
-from switchover.errors import Disconnected, LocalProtocolError
+from switchover.errors import Disconnected
 from switchover.http.fields import Fields
 from switchover.http.messages import Response
 from switchover.http2.codes import ErrorCode
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["HTTP2Exchange"]
 
 
-class HTTP2Exchange(ExchangeState, Exchange):
+class HTTP2Exchange(ExchangeState, WaitingExchange):
     """One request and its answer on a stream."""
 
     __slots__ = ()
@@ -68,15 +68,6 @@ class HTTP2Exchange(ExchangeState, Exchange):
         self._driver.forget(self.stream_id)
         self.peer_left()
 
-    async def wait_disconnected(self) -> None:
-        while not (self._left or self.response_complete):
-            await self._wait()
-
-    @property
-    def left(self) -> bool:
-        """The peer has left; nobody waits for an answer."""
-        return self._left
-
     def content_arrived(self, data: bytes) -> None:
         """Take a piece of the request's content from the driver."""
         if self._content is None:
@@ -114,9 +105,7 @@ class HTTP2Exchange(ExchangeState, Exchange):
     async def send_response(self, response: Response, *, end: bool = False) -> None:
         if end and self.try_answer(response):
             return
-        if self._left or self.response_started or self.response_complete:
-            self._check_open()
-            raise LocalProtocolError("the response has been started already", rule="RFC 9110 §15")
+        self._check_unanswered()
         driver, content = self._driver, response.content
         if content and driver.gate.closed:
             await driver.gate.passed()
@@ -165,9 +154,7 @@ class HTTP2Exchange(ExchangeState, Exchange):
     async def switch(
         self, protocol: str, fields: Fields, successor: asyncio.BaseProtocol, *, status: int = 0
     ) -> None:
-        self._check_open()
-        if self.response_started:
-            raise LocalProtocolError("the response has been started already", rule="RFC 9110 §15")
+        self._check_unanswered()
         response = Response(status or 200, fields, version="2")
         self._machine.switch(self.stream_id, response, protocol)
         self.response_started = self.response_complete = True
@@ -180,20 +167,3 @@ class HTTP2Exchange(ExchangeState, Exchange):
         self._machine.reset(self.stream_id, ErrorCode.INTERNAL_ERROR)
         self._driver.forget(self.stream_id)
         self._driver.send_soon()
-
-    def _check_open(self) -> None:
-        if self._left:
-            raise Disconnected("the client has left")
-        if self.response_complete:
-            raise LocalProtocolError("the response is complete", rule="RFC 9110 §15")
-
-    async def _wait(self) -> None:
-        if self._waiter is None or self._waiter.done():
-            self._waiter = asyncio.get_running_loop().create_future()
-        # Two may wait (for content, and for the peer to leave): neither may cancel the other.
-        await asyncio.shield(self._waiter)
-
-    def wake(self) -> None:
-        """Let whoever waits look again."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)

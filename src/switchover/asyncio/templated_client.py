@@ -7,11 +7,11 @@ CONNECT on a stream. Nothing of the tunnel is sent before the answer is there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
-from switchover.asyncio.dialing import Route, open_connection
+from switchover.asyncio.dialing import Route, limit_time, open_connection
 from switchover.asyncio.exchange import PeerFacts
 from switchover.asyncio.http1_client import HTTP1ClientProtocol
 from switchover.asyncio.http2_client import HTTP2ClientProtocol
@@ -29,6 +29,7 @@ from switchover.tunnel.templates import ProxyTemplate
 __all__ = [
     "Asked",
     "FieldLines",
+    "Opening",
     "ProxyConnection",
     "ask",
     "facts_of",
@@ -98,6 +99,63 @@ def proxy_template(text: str, well_known: str) -> ProxyTemplate:
     if "{" not in text and parse_url(text).target == "/":
         text = text.removesuffix("/") + well_known
     return ProxyTemplate(text)
+
+
+class _Tunnel(Protocol):
+    async def __aexit__(self, exc_type: object, exc: object, traceback: object) -> None: ...
+
+
+_T = TypeVar("_T", bound=_Tunnel)
+
+
+class Opening(Generic[_T]):
+    """A tunnel on a connection of its own, made when this is awaited or entered.
+
+    What derives from it asks for the tunnel, in :meth:`_ask`.
+    """
+
+    def __init__(
+        self,
+        asked: Asked,
+        *,
+        route: Route | None,
+        http2: bool,
+        timeout: float | None,
+        limits: Limits | None,
+    ) -> None:
+        asked.request()  # what cannot be asked for is said here
+        self._asked = asked
+        self._route = route or Route()
+        self._http2 = http2
+        self._timeout = timeout
+        self._limits = limits
+        self._tunnel: _T | None = None
+
+    def __await__(self) -> Generator[Any, None, _T]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> _T:
+        self._tunnel = await self._open()
+        return self._tunnel
+
+    async def __aexit__(self, exc_type: object, exc: object, traceback: object) -> None:
+        assert self._tunnel is not None
+        await self._tunnel.__aexit__(exc_type, exc, traceback)
+
+    async def _open(self) -> _T:
+        async with limit_time("opening the tunnel", self._timeout):
+            driver = await open_proxy(
+                self._asked.url, self._route, http2=self._http2, limits=self._limits
+            )
+            try:
+                return await self._ask(driver)
+            except BaseException:
+                driver.abort()
+                raise
+
+    async def _ask(self, driver: ProxyConnection) -> _T:
+        """Return the tunnel; ``driver`` is for it alone, and to be ended after it."""
+        raise NotImplementedError
 
 
 async def open_proxy(

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any
 
-from switchover.asyncio.dialing import Route, limit_time
+from switchover.asyncio.dialing import Route
 from switchover.asyncio.http2_client import HTTP2ClientProtocol
 from switchover.asyncio.templated_client import (
     Asked,
     FieldLines,
+    Opening,
     ProxyConnection,
     ask,
     facts_of,
-    open_proxy,
     proxy_template,
 )
 from switchover.asyncio.udp_tunnel import UdpTunnel
@@ -24,7 +24,7 @@ from switchover.tunnel.udp import CONNECT_UDP, WELL_KNOWN
 __all__ = ["open_udp_tunnel", "udp_tunnel"]
 
 
-class udp_tunnel:  # used like a function, as ``open`` is
+class udp_tunnel(Opening[UdpTunnel]):  # used like a function, as ``open`` is
     """Open a UDP tunnel to ``host`` and ``port`` through the proxy of ``template``.
 
     ``template`` is the proxy's URI template, ``"https://proxy/udp/{target_host}/{target_port}/"``
@@ -57,36 +57,12 @@ class udp_tunnel:  # used like a function, as ``open`` is
         limits: Limits | None = None,
         **options: Any,
     ) -> None:
-        self._asked = Asked(CONNECT_UDP, proxy_template(template, WELL_KNOWN), host, port, fields)
-        self._asked.request()  # what cannot be asked for is said here
-        self._route = route or Route()
-        self._http2 = http2
-        self._timeout = timeout
-        self._limits = limits
+        asked = Asked(CONNECT_UDP, proxy_template(template, WELL_KNOWN), host, port, fields)
+        super().__init__(asked, route=route, http2=http2, timeout=timeout, limits=limits)
         self._options = options
-        self._tunnel: UdpTunnel | None = None
 
-    def __await__(self) -> Generator[Any, None, UdpTunnel]:
-        return self._open().__await__()
-
-    async def __aenter__(self) -> UdpTunnel:
-        self._tunnel = await self._open()
-        return self._tunnel
-
-    async def __aexit__(self, exc_type: object, exc: object, traceback: object) -> None:
-        assert self._tunnel is not None
-        await self._tunnel.__aexit__(exc_type, exc, traceback)
-
-    async def _open(self) -> UdpTunnel:
-        async with limit_time("opening the tunnel", self._timeout):
-            driver = await open_proxy(
-                self._asked.url, self._route, http2=self._http2, limits=self._limits
-            )
-            try:
-                tunnel = await _ask(driver, self._asked, **self._options)
-            except BaseException:
-                driver.abort()
-                raise
+    async def _ask(self, driver: ProxyConnection) -> UdpTunnel:
+        tunnel = await _ask(driver, self._asked, **self._options)
         if isinstance(driver, HTTP2ClientProtocol):
             tunnel.on_lost = _closing(driver)
         return tunnel
