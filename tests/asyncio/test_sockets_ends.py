@@ -359,6 +359,23 @@ async def test_options_of_the_socket_can_be_set(place: Any) -> None:
         await client.rest()
 
 
+@pytest.mark.parametrize("queued", [False, True])
+async def test_last_octets_go_out_though_others_are_unread(place: Any, queued: bool) -> None:
+    """The kernel resets such a connection, and drops what it holds back for the end."""
+
+    def answer(told: Any) -> None:
+        if queued:
+            told.transport.writelines([b"b", b"ye"])
+        else:
+            told.transport.write(b"bye")
+        told.transport.close()
+
+    told, client = await place.pair(place.ToldInto, data=answer)
+    client.sock.send(bytes(16 * 1024))
+    assert await client.receive(3) == b"bye"
+    assert await told.end() == ["made", "data", "lost"]
+
+
 async def test_the_last_octets_and_the_end_are_one_segment(our_place: Any) -> None:
     def answer(told: Any) -> None:
         told.transport.write(b"answer")

@@ -59,6 +59,7 @@ cdef enum:
     _WRITING_PAUSED = 32  # the protocol has been told
     _IN_EVENT = 64  # the protocol is being given octets: what it writes is gathered
     _FULL = 128  # the kernel takes no more, and will say when it does
+    _HELD_BACK = 256  # the kernel has octets that it is to send together with the end
 
 
 cdef class SocketTransport(Polled):
@@ -369,7 +370,10 @@ cdef class SocketTransport(Polled):
         if self._state & _ENDED:
             return
         # The end of the connection goes into the same segment.
-        flags = MSG_MORE if self._state & (_CLOSING | _END_WRITING) else 0
+        flags = 0
+        if self._state & (_CLOSING | _END_WRITING):
+            flags = MSG_MORE
+            self._state |= _HELD_BACK
         sent = self._send(data, flags)
         if self._state & _ENDED:
             return
@@ -411,6 +415,7 @@ cdef class SocketTransport(Polled):
             flags = MSG_NOSIGNAL
             if self._taken + count < len(self._queue) or self._state & (_CLOSING | _END_WRITING):
                 flags |= MSG_MORE
+                self._state |= _HELD_BACK
             if wanted <= _SENT_LOCKED:
                 sent = sendmsg(self._fd, &message, flags)
                 number = errno
@@ -560,6 +565,9 @@ cdef class SocketTransport(Polled):
 
     cdef _close_socket(self):
         descriptor, self._fd = self._fd, -1
+        if descriptor >= 0 and self._state & _HELD_BACK:
+            # Closed with octets unread, the kernel would drop what it holds back.
+            shutdown(descriptor, SHUT_WR)
         if self._sock is not None:
             self._sock.close()
         elif descriptor >= 0:
