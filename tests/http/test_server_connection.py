@@ -22,6 +22,37 @@ def targets(result) -> list[str]:
     return [event.request.target for event in result.all_of(RequestReceived)]
 
 
+CLOSE = b"GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("octets", "rest"),
+    [
+        (CLOSE, False),
+        (CLOSE + NEXT, True),
+        (CLOSE[:-2] + b"Content-Length: 5\r\n\r\n", True),
+        (CLOSE[:-2] + b"Content-Length: 5\r\n\r\nhello", False),
+        (b"GET /1 HTTP/1.1\r\n\r\n", True),
+        (b"nonsense\r\n\r\n", True),
+    ],
+)
+def test_whether_the_peer_may_be_sending_still(served, octets, rest):
+    """RFC 9112 §9.6: only what has been read whole can be closed at once."""
+    result = served(octets)
+    if result.machine.request is not None:
+        result.answer()
+    assert result.machine.close_expected()
+    assert result.machine.rest_expected() is rest
+    assert not result.eof().machine.rest_expected()
+
+
+def test_nothing_is_expected_of_an_idle_connection(served):
+    result = served(GET).answer()
+    result.machine.time_out("idle")
+    assert result.machine.close_expected()
+    assert not result.machine.rest_expected()
+
+
 # §9.3: persistence
 
 

@@ -18,6 +18,7 @@ from switchover.asyncio.exchange import PeerFacts
 from switchover.asyncio.flow import WriteGate, receive_buffer
 from switchover.asyncio.http1_exchange import HTTP1Exchange
 from switchover.asyncio.http2_server import HTTP2ServerProtocol
+from switchover.asyncio.lingering import close_in_stages
 from switchover.asyncio.switching import hand_over
 from switchover.errors import Disconnected
 from switchover.http.events import Event
@@ -333,9 +334,18 @@ class HTTP1Carrier:
             transport.resume_reading()
 
     def _close(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._disarm()
-            self._transport.close()
+        transport = self._transport
+        if transport is None or self._over or transport.is_closing():
+            return
+        self._disarm()
+        if self._secure or not self._machine.rest_expected():
+            return transport.close()  # TLS ends in stages of its own
+        close_in_stages(self.server, self._as_protocol(), transport)
+        self._over = True
+        if self._gate is not None:
+            self._gate.open()
+        if self.exchange is not None:
+            self.exchange.peer_left()
 
     # Deadlines.
 
@@ -375,13 +385,11 @@ class HTTP1Carrier:
         logger.info("%s: %s", self._peername, what)
         self._machine.time_out(what)
         self.flush()
-        self._close()
 
     def _idle_too_long(self) -> None:
         if self.exchange is None:
             self._machine.time_out("the connection was idle")
             self.flush()
-            self._close()
 
     @property
     def _peername(self) -> Any:

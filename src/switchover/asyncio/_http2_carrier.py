@@ -218,8 +218,12 @@ class Carrier(receiver.Receiver):
             self._write(transport, data)
         if machine._engine.blocked and self._stall is None:
             self._stall = self._deadlines.set(machine.limits.stall, self._check_stalls)
-        if machine.close_expected() and not transport.is_closing():
-            transport.close()
+        if machine.close_expected() and not (self._over or transport.is_closing()):
+            self._end(transport)
+
+    def _end(self, transport: asyncio.Transport) -> None:
+        """Everything has been said."""
+        transport.close()
 
     def _check_stalls(self) -> None:
         self._stall = None

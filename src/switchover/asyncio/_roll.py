@@ -37,7 +37,8 @@ class Roll:
         #: The same at the end of a handler whose exchange has been released.
         self.released_done: Callable[[asyncio.Task[Any]], None] = self._released_done
         self._closing = asyncio.Event()
-        self._refusing = False  # the same, for each new connection to look at
+        #: The server ends, and takes nothing new.
+        self.closing = False
         self._empty: asyncio.Event | None = None  # of who waits for the end of all
 
     def admit(
@@ -47,7 +48,7 @@ class Roll:
         if protocol in self.connections:
             self.connections[protocol] = transport  # the same connection, inside TLS now
             return None
-        if self._refusing:
+        if self.closing:
             return Response.text(503, "Service Unavailable: the server is shutting down.\n")
         if len(self.connections) >= self.settings.max_connections:
             return Response.text(503, "Service Unavailable: too many connections.\n")

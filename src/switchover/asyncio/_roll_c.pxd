@@ -7,7 +7,7 @@ cdef class Roll:
     cdef dict _per_peer
     cdef public set _tasks
     cdef public object _closing, _empty
-    cdef public bint _refusing
+    cdef public bint closing
 
     cpdef admit(self, protocol, transport)
     cdef bint _admit_peer(self, transport, limit) except -1

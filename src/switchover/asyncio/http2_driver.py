@@ -34,6 +34,7 @@ class HTTP2Protocol(Carrier, asyncio.BufferedProtocol):
         self._write_timeout = write_timeout
         self._facts: PeerFacts | None = None
         self._unread: Deadline | None = None
+        self._eof = False
 
     # The transport's side.
 
@@ -43,6 +44,7 @@ class HTTP2Protocol(Carrier, asyncio.BufferedProtocol):
         self.pump()
 
     def eof_received(self) -> bool:
+        self._eof = True
         self._machine.receive_eof()
         if self._transport is not None:
             self.pump()
@@ -51,12 +53,15 @@ class HTTP2Protocol(Carrier, asyncio.BufferedProtocol):
     def connection_lost(self, error: Exception | None) -> None:
         if self._over:
             return
+        self._leave(error)
+        self.gate.break_down(lambda: Disconnected("the peer has left"))
+
+    def _leave(self, error: Exception | None) -> None:
         self._over = True
         for deadline in (self._stall, self._unread):
             if deadline is not None:
                 deadline.cancel()
         self._lost(error)
-        self.gate.break_down(lambda: Disconnected("the peer has left"))
 
     def pause_writing(self) -> None:
         self.gate.close()

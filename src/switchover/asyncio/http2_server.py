@@ -21,6 +21,7 @@ from switchover.asyncio.http2_driver import HTTP2Protocol
 from switchover.asyncio.http2_exchange import HTTP2Exchange
 from switchover.asyncio.http2_settings import new_machine
 from switchover.asyncio.http2_stream import StreamTransport, reset_error
+from switchover.asyncio.lingering import close_in_stages
 from switchover.asyncio.reports import Report
 from switchover.asyncio.switching import Switching
 from switchover.errors import Disconnected, LocalProtocolError, TunnelBroken
@@ -91,6 +92,15 @@ class HTTP2ServerProtocol(HTTP2Protocol, ServerCarrier):
             # RFC 7540 §3.5: the preface has a deadline, after a 101 as well.
             self._opening = self._deadlines.set(seconds, self._too_slow)
         super().connection_made(transport)
+
+    def _end(self, transport: asyncio.Transport) -> None:
+        if self._eof or self.facts.protected:
+            transport.close()  # TLS ends in stages of its own
+            return
+        # Before the peer has read our GOAWAY it may be sending still.
+        close_in_stages(self.server, self, transport)
+        self._leave(None)
+        self.gate.open()
 
     def _lost(self, error: Exception | None) -> None:
         self._disarm()

@@ -191,7 +191,7 @@ class Server(Roll):
         GOAWAY, tunnels their end of data. What is left after ``grace`` seconds (the settings'
         shutdown time by default) is aborted.
         """
-        self._refusing = True
+        self.closing = True
         self._closing.set()
         for listener in self._listeners:
             listener.close()

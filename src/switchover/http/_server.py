@@ -121,6 +121,7 @@ class ServerConnection:
         self._continue_due = False
         self._content_begun = False
         self._discarded = 0
+        self._rest = False
 
     @classmethod
     def answering(
@@ -188,6 +189,13 @@ class ServerConnection:
     def close_expected(self) -> bool:
         """Whether to close once ``data_to_send`` is flushed: nothing more will be done."""
         return self._request_state is _CLOSED
+
+    def rest_expected(self) -> bool:
+        """Whether the peer may be sending still when the connection is to be closed.
+
+        RFC 9112 §9.6: it is to be closed in stages then, for the peer to read what it is told.
+        """
+        return self._rest and not self._eof
 
     def events_received(self) -> list[Event]:
         """Return, once, what has happened since the last call."""
@@ -329,6 +337,7 @@ class ServerConnection:
         if self._can_still_answer():
             self._output.append(self._error_answer(error))
         self._close()
+        self._rest = True
         self._events.append(Failed(error))
 
     def _can_still_answer(self) -> bool:
@@ -347,6 +356,10 @@ class ServerConnection:
         return head if self._asked_for_head() else head + response.content
 
     def _close(self) -> None:
+        if self._request_state is _COMPLETE:
+            self._rest = self._held is not None
+        elif self._request_state is _CONTENT or self._parser.begun():
+            self._rest = True
         self._request_state = _CLOSED
         self._held = None
 
@@ -487,6 +500,8 @@ class ServerConnection:
             head = response_head(response, [*response.fields.raw, *self._server_line])
             self._output.append(head if self._asked_for_head() else head + response.content)
         self._close()
+        # A client that asked for a tunnel may have begun to send into it.
+        self._rest = self._request is not None
 
     def time_out(self, reason: str) -> None:
         """Take note that the client took too long; ``reason`` is told to it.

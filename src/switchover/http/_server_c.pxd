@@ -18,13 +18,14 @@ cdef class ServerConnection:
     cdef list _server_line, _events, _output
     cdef CompiledHeadParser _parser
     cdef CompiledRequest _request
-    cdef bint _eof, _peer_closed_told, _persist, _continue_due, _content_begun
+    cdef bint _eof, _peer_closed_told, _persist, _continue_due, _content_begun, _rest
     cdef Py_ssize_t _discarded
 
     cpdef bint receiving_paused(self) except -1
     cpdef bint receiving_begun(self) except -1
     cpdef bint continue_expected(self) except -1
     cpdef bint close_expected(self) except -1
+    cpdef bint rest_expected(self) except -1
     cpdef list events_received(self)
     cpdef list data_to_send(self)
     cpdef receive_data(self, data)
