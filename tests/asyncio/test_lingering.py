@@ -16,7 +16,7 @@ from h2.connection import H2Connection
 from switchover.asyncio import lingering
 from switchover.asyncio.exchange import Exchange
 from switchover.asyncio.server import Server
-from switchover.asyncio.settings import ServerSettings
+from switchover.asyncio.settings import ServerSettings, Timeouts
 from switchover.http.messages import Response
 
 pytestmark = pytest.mark.anyio
@@ -69,10 +69,19 @@ def connect() -> Connect:
     return connected
 
 
+@pytest.fixture
+def linger() -> float:
+    """Seconds; tests that want others say so."""
+    return 60.0
+
+
 @pytest.fixture(params=["own", "loop"])
-async def server(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
+async def server(request: pytest.FixtureRequest, linger: float) -> AsyncIterator[Server]:
     settings = ServerSettings(
-        own_transports=request.param == "own", http2_prior_knowledge=True, max_connections=5
+        own_transports=request.param == "own",
+        http2_prior_knowledge=True,
+        max_connections=5,
+        timeouts=Timeouts(linger=linger),
     )
     async with Server(refuse, settings=settings) as server:
         await server.start()
@@ -148,14 +157,22 @@ async def test_nobody_waits_for_who_was_not_admitted(server: Server, connect: Co
         await other.__aexit__(None, None, None)
 
 
-async def test_it_ends_in_time(
-    server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lingering, "_SECONDS", 0.05)
+@pytest.mark.parametrize("linger", [0.05])
+async def test_it_ends_in_time(server: Server, connect: Connect) -> None:
     async with connect(server) as client:
         await client.send(POST)
         assert (await client.rest()).endswith(b"no, thank you")
         await has(server, 0)  # though the client has not ended
+
+
+@pytest.mark.parametrize("linger", [0])
+async def test_it_can_be_left_out(server: Server, connect: Connect) -> None:
+    async with connect(server) as client:
+        await client.send(POST)
+        assert (await client.rest()).endswith(b"no, thank you")
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            await client.send(bytes(64 * 1024 * 1024))
+        await has(server, 0)
 
 
 async def test_it_reads_so_much_and_no_more(

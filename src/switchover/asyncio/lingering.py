@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["close_in_stages"]
 
-#: Seconds that the peer has, once it has taken what was written.
-_SECONDS = 5.0
 #: Octets that are read and dropped before the end is made without the peer.
 _OCTETS = 16 * 1024 * 1024
 
@@ -31,10 +29,12 @@ def close_in_stages(
 ) -> None:
     """Write what is queued, end our half, and close once the peer has ended its own.
 
+    It has ``Timeouts.linger`` seconds for that, once it has taken what was written.
     ``owner`` is done with ``transport``. Who was not admitted is not waited for, since it does
     not count (SEC-41); nor is anybody when the server itself ends.
     """
-    if owner not in server.connections or server.closing:
+    wanted = server.settings.timeouts.linger > 0 and not server.closing
+    if not wanted or owner not in server.connections:
         transport.close()
         return
     rest = _Rest(server)
@@ -62,7 +62,8 @@ class _Rest(asyncio.BufferedProtocol):
 
     def _set_deadline(self) -> None:
         self._unsent = self._transport.get_write_buffer_size()
-        self._deadline = Deadlines.of(asyncio.get_running_loop()).set(_SECONDS, self._time_is_up)
+        seconds = self._server.settings.timeouts.linger
+        self._deadline = Deadlines.of(asyncio.get_running_loop()).set(seconds, self._time_is_up)
 
     def _time_is_up(self) -> None:
         self._deadline = None

@@ -32,6 +32,9 @@ class Timeouts:
     switch: float | None = 30.0
     #: For the closing handshake of a successor.
     close: float | None = 10.0
+    #: For a peer that may be sending still when its connection is over: so long its octets are
+    #: read and dropped, for it to read our last ones (RFC 9112 §9.6). With 0 it is closed.
+    linger: float = 5.0
     #: How long graceful shutdown waits before it aborts what is left.
     shutdown: float = 10.0
 
