@@ -150,14 +150,12 @@ async def test_an_application_may_return_any_awaitable(serve: Any) -> None:
     assert await play(serve, Application(script)) == ["hello"]
 
 
-@pytest.mark.parametrize("when", ["called", "begun", "waiting"])
-async def test_an_application_may_fail_at_any_time(serve: Any, caplog: Any, when: str) -> None:
-    """500 before ``websocket.accept``, 1011 after it; the log has the traceback."""
+def failing(when: str, first: Script) -> Script:
+    """An application that fails when it is called, when it begins, or after ``first``."""
 
     async def script(scope: Any, receive: Any, send: Any) -> None:
         if when == "waiting":
-            await send(ACCEPT)
-            await receive()
+            await first(scope, receive, send)
             await asyncio.sleep(0)
         raise ValueError("the reason")
 
@@ -166,6 +164,18 @@ async def test_an_application_may_fail_at_any_time(serve: Any, caplog: Any, when
             raise ValueError("the reason")
         return script(scope, receive, send)
 
+    return app
+
+
+@pytest.mark.parametrize("when", ["called", "begun", "waiting"])
+async def test_an_application_may_fail_at_any_time(serve: Any, caplog: Any, when: str) -> None:
+    """500 before ``websocket.accept``, 1011 after it; the log has the traceback."""
+
+    async def talk(scope: Any, receive: Any, send: Any) -> None:
+        await send(ACCEPT)
+        await receive()
+
+    app = failing(when, talk)
     with caplog.at_level(logging.ERROR):
         if when == "waiting":
             with pytest.raises(websockets.ConnectionClosedError) as closed:
@@ -270,17 +280,10 @@ async def test_a_request_may_be_answered_by_any_awaitable(serve: Any, connect: A
 async def test_answering_may_fail_at_any_time(
     serve: Any, connect: Any, caplog: Any, when: str
 ) -> None:
-    async def script(scope: Any, receive: Any, send: Any) -> None:
-        if when == "waiting":
-            await send(HEAD)
-            await asyncio.sleep(0)
-        raise ValueError("the reason")
+    async def begin(scope: Any, receive: Any, send: Any) -> None:
+        await send(HEAD)
 
-    def app(scope: Any, receive: Any, send: Any) -> Awaitable[None]:
-        if when == "called":
-            raise ValueError("the reason")
-        return script(scope, receive, send)
-
+    app = failing(when, begin)
     with caplog.at_level(logging.ERROR):
         status, _ = await fetch(serve, connect, app)
     assert status == 500

@@ -105,20 +105,21 @@ async def test_content_may_come_after_the_answer(server: Server, connect: Connec
     await has(server, 0)
 
 
-async def test_after_a_bad_request(server: Server, connect: Connect) -> None:
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", b"400"),
+        # What was meant for the tunnel comes behind it.
+        (b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", b"405"),
+    ],
+)
+async def test_octets_may_come_after_a_refusal(
+    server: Server, connect: Connect, request_: bytes, status: bytes
+) -> None:
     async with connect(server) as client:
-        await client.send(b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n")
+        await client.send(request_)
         await client.send(bytes(MUCH))
-        assert (await client.rest()).startswith(b"HTTP/1.1 400 ")
-    await has(server, 0)
-
-
-async def test_after_a_connect_that_is_refused(server: Server, connect: Connect) -> None:
-    """What was meant for the tunnel comes behind it."""
-    async with connect(server) as client:
-        await client.send(b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n")
-        await client.send(bytes(MUCH))
-        assert (await client.rest()).startswith(b"HTTP/1.1 405 ")
+        assert (await client.rest()).startswith(b"HTTP/1.1 " + status)
     await has(server, 0)
 
 
