@@ -589,8 +589,10 @@ class TestConnection:
     def test_end_of_the_transport(self, client: Any, busy: bool) -> None:
         if busy:
             client.send(client.get(1))
+        assert client.machine.rest_expected()
         client.machine.receive_eof()
         client.machine.receive_eof()
+        assert not client.machine.rest_expected()
         (event,) = client.machine.events_received()
         assert isinstance(event, Failed if busy else PeerClosed)
         assert client.machine.close_expected()

@@ -155,6 +155,7 @@ cdef object _coroutine(awaitable):
 async def _awaited(awaitable):
     await awaitable
 
+
 cdef object sending(ApplicationCall call, message):
     cdef Sending awaitable = Sending.__new__(Sending)
     awaitable._owner = call

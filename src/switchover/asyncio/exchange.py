@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from switchover.asyncio.flow import Waiting
 from switchover.asyncio.tls import describe_tls
 from switchover.errors import Disconnected, LocalProtocolError
 from switchover.http.fields import Fields
@@ -174,13 +175,15 @@ class Exchange(abc.ABC):
         """End the exchange abruptly: the answer cannot be completed."""
 
 
-class WaitingExchange(Exchange):
-    """What exchanges of both versions do alike: they refuse what does not fit, and wait."""
+class WaitingExchange(Waiting, Exchange):
+    """What exchanges of both versions do alike: they refuse what does not fit, and wait.
+
+    For content, and for the peer to leave: two may wait at once.
+    """
 
     __slots__ = ()
 
     _left: bool
-    _waiter: asyncio.Future[None] | None
 
     @property
     def left(self) -> bool:
@@ -200,18 +203,7 @@ class WaitingExchange(Exchange):
 
     async def wait_disconnected(self) -> None:
         while not (self._left or self.response_complete):
-            await self._wait()
-
-    async def _wait(self) -> None:
-        if self._waiter is None or self._waiter.done():
-            self._waiter = asyncio.get_running_loop().create_future()
-        # Two may wait (for content, and for the peer to leave): neither may cancel the other.
-        await asyncio.shield(self._waiter)
-
-    def wake(self) -> None:
-        """Let whoever waits look again."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+            await self.changed()
 
 
 #: An application: it answers one exchange.

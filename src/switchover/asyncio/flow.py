@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 __all__ = [
+    "Waiting",
     "WriteGate",
     "end_writing",
     "feed",
@@ -44,6 +45,27 @@ def receive_buffer() -> memoryview:
     socket lets other threads run, and two of them must not fill the same octets.
     """
     return _own.buffer
+
+
+class Waiting:
+    """Something that changes, and that several may watch."""
+
+    __slots__ = ()
+
+    _waiter: asyncio.Future[None] | None
+
+    async def changed(self) -> None:
+        """Return when something has happened."""
+        if self._waiter is None or self._waiter.done():
+            made = asyncio.get_running_loop().create_future()
+            self._waiter = made  # type: ignore[misc]  # the slot is that of who derives from this
+        # One who gives up waiting must not cancel the others.
+        await asyncio.shield(self._waiter)
+
+    def wake(self) -> None:
+        """Let those who wait look again."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
 class WriteGate:

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from switchover.asyncio.content import Content, pieces
 from switchover.asyncio.exchange import PeerFacts
-from switchover.asyncio.flow import WriteGate, receive_buffer
+from switchover.asyncio.flow import Waiting, WriteGate, receive_buffer
 from switchover.errors import Disconnected, LocalProtocolError
 from switchover.http.client import ClientConnection
 from switchover.http.events import (
@@ -39,7 +39,7 @@ SwitchCheck = Callable[[Request, Response], str]
 _CONTENT_HIGH_MARK = 256 * 1024
 
 
-class HTTP1ClientProtocol(asyncio.BufferedProtocol):
+class HTTP1ClientProtocol(Waiting, asyncio.BufferedProtocol):
     """Drives one HTTP/1.1 connection to a server.
 
     ``on_idle_end`` is called when the connection is lost while it carries no request,
@@ -53,7 +53,6 @@ class HTTP1ClientProtocol(asyncio.BufferedProtocol):
         "_continue",
         "_facts",
         "_interim",
-        "_loop",
         "_machine",
         "_on_switch",
         "_over",
@@ -82,7 +81,6 @@ class HTTP1ClientProtocol(asyncio.BufferedProtocol):
         self._chain = chain
         self._facts: PeerFacts | None = None
         self._transport: asyncio.Transport | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
         self.gate = WriteGate()
         self._waiter: asyncio.Future[None] | None = None
         self.error: Exception | None = None
@@ -112,7 +110,6 @@ class HTTP1ClientProtocol(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._loop = asyncio.get_running_loop()
         self._pump()
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -138,7 +135,7 @@ class HTTP1ClientProtocol(asyncio.BufferedProtocol):
             self.error = Disconnected("the server closed the connection")
             self.error.__cause__ = error
         self.gate.break_down(lambda: self.error or Disconnected("the connection is lost"))
-        self._wake()
+        self.wake()
         if self._upload is not None:
             self._upload.cancel()
         if self.on_idle_end is not None:
@@ -236,7 +233,7 @@ class HTTP1ClientProtocol(asyncio.BufferedProtocol):
             try:
                 async with asyncio.timeout(continue_timeout):
                     while not self._continue and self._response is None and self.error is None:
-                        await self._wait()
+                        await self.changed()
             except TimeoutError:
                 pass
             if self._is_refused():
@@ -256,7 +253,7 @@ class HTTP1ClientProtocol(asyncio.BufferedProtocol):
         while self._response is None and self._switched is None:
             if self.error is not None:
                 raise self.error
-            await self._wait()
+            await self.changed()
         return self._switched or self._response  # type: ignore[return-value]  # one of them is set
 
     async def read(self) -> bytes:
@@ -266,7 +263,7 @@ class HTTP1ClientProtocol(asyncio.BufferedProtocol):
                 return b""
             if self.error is not None:
                 raise self.error
-            await self._wait()
+            await self.changed()
         data = self._content.popleft()
         self._content_octets -= len(data)
         if self._paused and self._content_octets < _CONTENT_HIGH_MARK // 2:
@@ -330,7 +327,7 @@ class HTTP1ClientProtocol(asyncio.BufferedProtocol):
             if self._over:
                 return
         self._flush()
-        self._wake()
+        self.wake()
 
     def _flush(self) -> None:
         if self._transport is None or self._over:
@@ -368,7 +365,7 @@ class HTTP1ClientProtocol(asyncio.BufferedProtocol):
         self._notify_lost()
         if self._on_switch is not None:
             self._on_switch(event, self.transport)
-        self._wake()
+        self.wake()
 
     def _on_failed(self, event: Failed) -> None:
         self.error = event.error
@@ -377,16 +374,6 @@ class HTTP1ClientProtocol(asyncio.BufferedProtocol):
     def _on_peer_closed(self, event: PeerClosed) -> None:
         if self.error is None:
             self.error = Disconnected("the server closed the connection")
-
-    async def _wait(self) -> None:
-        if self._waiter is None or self._waiter.done():
-            assert self._loop is not None
-            self._waiter = self._loop.create_future()
-        await asyncio.shield(self._waiter)
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
 
 _ACTIONS: dict[type[Event], Callable[[HTTP1ClientProtocol, Any], None]] = {

@@ -76,7 +76,7 @@ class HTTP1Exchange(WaitingExchange):
             self._driver.machine.send_continue()
             self._driver.content_wanted()
             while not (self._content or self._content_complete or self._left):
-                await self._wait()
+                await self.changed()
         if self._content:
             data = self._content.popleft()
             self._content_octets -= len(data)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from switchover.asyncio.exchange import PeerFacts
+from switchover.asyncio.flow import Waiting
 from switchover.asyncio.http2_stream import StreamTransport
 from switchover.http.events import Switched
 from switchover.http.fields import Fields
@@ -23,7 +24,7 @@ __all__ = ["ClientStream", "OnStreamSwitch"]
 OnStreamSwitch = Callable[[Switched, StreamTransport], None]
 
 
-class ClientStream:
+class ClientStream(Waiting):
     """One request and its answer; a source of content for a client's response."""
 
     __slots__ = (
@@ -159,14 +160,3 @@ class ClientStream:
         self._driver.machine.reset(self.stream_id, code)
         self._driver.send_soon()
         self._driver.forget(self.stream_id)
-
-    async def changed(self) -> None:
-        """Wait until something happens on the stream."""
-        if self._waiter is None or self._waiter.done():
-            self._waiter = asyncio.get_running_loop().create_future()
-        await asyncio.shield(self._waiter)
-
-    def wake(self) -> None:
-        """Let those who wait look again."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)

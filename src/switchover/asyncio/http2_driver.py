@@ -34,7 +34,6 @@ class HTTP2Protocol(Carrier, asyncio.BufferedProtocol):
         self._write_timeout = write_timeout
         self._facts: PeerFacts | None = None
         self._unread: Deadline | None = None
-        self._eof = False
 
     # The transport's side.
 
@@ -44,7 +43,6 @@ class HTTP2Protocol(Carrier, asyncio.BufferedProtocol):
         self.pump()
 
     def eof_received(self) -> bool:
-        self._eof = True
         self._machine.receive_eof()
         if self._transport is not None:
             self.pump()

@@ -57,7 +57,7 @@ class HTTP2Exchange(ExchangeState, WaitingExchange):
         deadline = None if seconds is None else Deadlines.of(loop).set(seconds, self._too_slow)
         try:
             while not (self._content or self.received or self._left):
-                await self._wait()
+                await self.changed()
         finally:
             if deadline is not None:
                 deadline.cancel()

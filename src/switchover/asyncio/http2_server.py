@@ -94,10 +94,9 @@ class HTTP2ServerProtocol(HTTP2Protocol, ServerCarrier):
         super().connection_made(transport)
 
     def _end(self, transport: asyncio.Transport) -> None:
-        if self._eof or self.facts.protected:
+        if self.facts.protected or not self._machine.rest_expected():
             transport.close()  # TLS ends in stages of its own
             return
-        # Before the peer has read our GOAWAY it may be sending still.
         close_in_stages(self.server, self, transport)
         self._leave(None)
         self.gate.open()

@@ -62,7 +62,7 @@ class udp_tunnel(Opening[UdpTunnel]):  # used like a function, as ``open`` is
         self._options = options
 
     async def _ask(self, driver: ProxyConnection) -> UdpTunnel:
-        tunnel = await _ask(driver, self._asked, **self._options)
+        tunnel = await _open_on(driver, self._asked, **self._options)
         if isinstance(driver, HTTP2ClientProtocol):
             tunnel.on_lost = _closing(driver)
         return tunnel
@@ -87,10 +87,10 @@ async def open_udp_tunnel(
     An HTTP/2 connection carries many.
     """
     asked = Asked(CONNECT_UDP, proxy_template(template, WELL_KNOWN), host, port, fields)
-    return await _ask(driver, asked, **options)
+    return await _open_on(driver, asked, **options)
 
 
-async def _ask(driver: ProxyConnection, asked: Asked, **options: Any) -> UdpTunnel:
+async def _open_on(driver: ProxyConnection, asked: Asked, **options: Any) -> UdpTunnel:
     def make(event: Switched) -> UdpTunnel:
         return UdpTunnel(
             event.request, event.response, facts=facts_of(driver, CONNECT_UDP), **options

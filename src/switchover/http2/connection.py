@@ -92,6 +92,13 @@ class Connection(Machine):
 
     # Octets in, events out.
 
+    def rest_expected(self) -> bool:
+        """Whether the peer may be sending still when the connection is to be closed.
+
+        Until it has read our GOAWAY it may. RFC 9112 §9.6: it is to be closed in stages then.
+        """
+        return not self._ended
+
     def receive_eof(self) -> None:
         """Learn that the peer sends no more; in HTTP/2 the connection is over then."""
         if self._ended:
